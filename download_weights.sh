@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Fetch the published checkpoints (seven, 267 MB each) into weights/: ./download_weights.sh
+# What is there is kept; a download that broke off goes on; each file is loaded once before it gets its name.
+set -euo pipefail
+. "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
+BASE_URL=${BASE_URL:-https://github.com/selimsef/dfdc_deepfake_challenge/releases/download/0.0.1}
+command -v curl >/dev/null || { echo "error: curl is not installed" >&2; exit 1; }
+
+missing=()
+for name in "${PUBLISHED_MODELS[@]}"; do
+    file=$ROOT/weights/$name
+    if [ -f "$file" ]; then
+        echo "$name: there"
+        continue
+    fi
+    echo "$name: fetching"
+    # curl's 33: the server can't resume; its 36: the part does not fit. Then the part is of no use.
+    curl --fail --location --retry 5 --continue-at - --output "$file.part" "$BASE_URL/$name" || {
+        status=$?
+        if [ $status -eq 33 ] || [ $status -eq 36 ]; then rm -f "$file.part"; fi
+        missing+=("$name (download failed, curl's code $status)")
+        continue
+    }
+    if (cd "$ROOT" && "$PYTHON" -m training.tools.check_checkpoint "$file.part"); then
+        mv "$file.part" "$file"
+    else
+        rm -f "$file.part"
+        missing+=("$name (what came is no such checkpoint)")
+    fi
+done
+
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "error: ${#missing[@]} of ${#PUBLISHED_MODELS[@]} checkpoints are missing; run $0 again to go on:" >&2
+    printf '  %s\n' "${missing[@]}" >&2
+    exit 1
+fi
+echo "all ${#PUBLISHED_MODELS[@]} checkpoints are in $ROOT/weights"

@@ -1,0 +1,136 @@
+"""The models: batches of face images to probabilities, on PyTorch (any device) or OpenVINO (CPU).
+
+Batches always have the same size, filled up with blank images, so that a face's score does not depend on the company
+in which it is scored.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from runtime import openvino_engine
+from runtime.device import DTYPES
+from runtime.openvino_engine import OpenVinoNetwork
+from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
+
+_BATCH = {"cuda": 64, "cpu": 2}  # on a CPU two images stay in the cache of a core
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model by name: `logits` maps uint8 RGB (n, size, size, 3) to logits (n,), float32."""
+
+    name: str
+    size: int
+    logits: Callable[[np.ndarray], np.ndarray]
+
+
+class Ensemble:
+    """Models that score the same faces. `lanes` is how many threads may call it at once."""
+
+    def __init__(self, models: Sequence[Model], *, batch_size: int, lanes: int):
+        if not models:
+            raise ValueError("an ensemble needs at least one model")
+        self.models = tuple(models)
+        self.batch_size = batch_size
+        self.lanes = lanes
+        self.sizes = tuple(sorted({model.size for model in models}))
+
+    def score(self, images: Mapping[int, Sequence[np.ndarray]]) -> np.ndarray:
+        """Probabilities "fake", float32 (n, models), of up to `batch_size` faces; `images` holds them for each size."""
+        batches = {}
+        for size in self.sizes:
+            batches[size] = np.zeros((self.batch_size, size, size, 3), np.uint8)
+            batches[size][: len(images[size])] = images[size]
+        count = len(images[self.sizes[0]])
+        logits = np.stack([model.logits(batches[model.size])[:count] for model in self.models], axis=1)
+        return torch.from_numpy(logits).sigmoid().numpy()
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Faces to a batch where the user did not say."""
+    return _BATCH[device.type]
+
+
+def build_ensemble(
+    modules: Sequence[tuple[str, nn.Module, int]],
+    *,
+    device: torch.device,
+    precision: str,
+    engine: str = "auto",
+    batch_size: int | None = None,
+    lanes: int = 1,
+) -> Ensemble:
+    """Put classifiers, given as (name, module, input size), on a device at a precision.
+
+    `engine` is "torch", "openvino" (CPU, fp32 or bf16) or "auto", which takes OpenVINO on a CPU where it is installed.
+    """
+    batch_size = batch_size or default_batch_size(device)
+    lanes = lanes if device.type == "cpu" else 2  # on a GPU one batch is made ready while another is computed
+    if engine == "auto":
+        engine = "openvino" if device.type == "cpu" and openvino_engine.is_installed() else "torch"
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False
+    models = []
+    for name, module, size in modules:
+        if engine == "openvino":
+            logits = _openvino_logits(module, size, precision, batch_size, lanes)
+        else:
+            logits = torch_logits(module, device, DTYPES[precision])
+        models.append(Model(name=name, size=size, logits=logits))
+    return Ensemble(models, batch_size=batch_size, lanes=lanes)
+
+
+def torch_logits(
+    module: Callable[[torch.Tensor], torch.Tensor], device: torch.device, dtype: torch.dtype
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Run a classifier in PyTorch. fp16 casts the weights as the reference does; bf16 is autocast."""
+    if isinstance(module, nn.Module):
+        module = module.to(device, memory_format=torch.channels_last).eval()
+        module = module.half() if dtype == torch.float16 else module
+    mean = torch.tensor(IMAGENET_MEAN, device=device)
+    std = torch.tensor(IMAGENET_STD, device=device)
+
+    @torch.inference_mode()
+    def logits(images: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(images).to(device, non_blocking=True)
+        x = ((x.float() / 255 - mean) / std).permute(0, 3, 1, 2)  # channels_last as it lies
+        x = x.half() if dtype == torch.float16 else x
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return module(x).float().reshape(-1).cpu().numpy()
+
+    return logits
+
+
+def _openvino_logits(
+    module: nn.Module, size: int, precision: str, batch_size: int, lanes: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    network = OpenVinoNetwork(
+        _ChannelsLast(module),
+        torch.zeros(1, size, size, 3),
+        precision=precision,
+        streams=lanes,
+        input_shape=(batch_size, size, size, 3),
+    )
+    scale = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)
+    shift = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        # normalised outside the network: inside, reduced precision would round the pixels
+        return network(images * scale + shift)[0].reshape(-1)
+
+    return logits
+
+
+class _ChannelsLast(nn.Module):
+    """A network that takes images as (n, h, w, 3)."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.module(images.permute(0, 3, 1, 2))

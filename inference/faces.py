@@ -1,0 +1,171 @@
+"""From a video to the face images that a model looks at."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from inference.sampling import evenly_spaced
+from preprocessing.crop import crop_face
+from preprocessing.face_detector import FacenetDetector
+from preprocessing.video import Frame, VideoError, iter_frames
+
+THRESHOLDS = (0.7, 0.8, 0.8)  # MTCNN's, at inference
+_CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**28}  # of frames held and searched at a time
+_CHUNK_FRAMES = {"cpu": 8, "cuda": 32}
+
+ReadResult = tuple[np.ndarray, list[int]] | Iterable[Frame] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face:
+    """One face of a video: where it was found, and its crop (uint8 RGB, any size)."""
+
+    frame: int
+    number: int  # its place among the faces of the frame, largest first
+    bbox: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the frame, without the margin
+    score: float  # the detector's
+    crop: np.ndarray
+
+
+class VideoReader:
+    """Reads frames of a video as RGB uint8 arrays; the reference's names and results."""
+
+    def __init__(self, verbose: bool = True):
+        self.verbose = verbose
+
+    def read_frames(self, path: str, num_frames: int) -> tuple[np.ndarray, list[int]] | None:
+        """`num_frames` evenly spaced frames (n, h, w, 3) and their indices; None if nothing can be read."""
+        return self._collect(path, lambda count: evenly_spaced(count, num_frames))
+
+    def read_frames_at_indices(self, path: str, frame_idxs: Iterable[int]) -> tuple[np.ndarray, list[int]] | None:
+        """The frames at ascending `frame_idxs`, without those that are not there; None if nothing can be read."""
+        chosen = list(frame_idxs)
+        return self._collect(path, lambda count: chosen)
+
+    def read_frame_at_index(self, path: str, frame_idx: int) -> tuple[np.ndarray, list[int]] | None:
+        """One frame, as (1, h, w, 3), and its index."""
+        return self.read_frames_at_indices(path, [frame_idx])
+
+    def read_middle_frame(self, path: str) -> tuple[np.ndarray, list[int]] | None:
+        """The frame in the middle, as (1, h, w, 3), and its index."""
+        return self._collect(path, lambda count: [count // 2])
+
+    def _collect(self, path: str, select: Callable[[int], list[int]]) -> tuple[np.ndarray, list[int]] | None:
+        try:
+            indices, frames = zip(*iter_frames(path, select), strict=True)
+        except VideoError as error:
+            if self.verbose:
+                print(error)
+            return None
+        return np.stack(frames), list(indices)
+
+
+class FaceExtractor:
+    """Finds and cuts out the faces of videos.
+
+    `video_read_fn` takes a path and returns (frames, indices) as `VideoReader.read_frames` does, or an iterable of
+    (index, frame), of which only a few are then held at a time, or None for a video that can't be read. `detector`
+    defaults to MTCNN at the reference's inference thresholds on the CPU; it gets `frames_per_batch` frames at a time,
+    fewer where they are large.
+    """
+
+    def __init__(
+        self,
+        video_read_fn: Callable[[str], ReadResult],
+        detector: FacenetDetector | None = None,
+        frames_per_batch: int | None = None,
+    ):
+        self.video_read_fn = video_read_fn
+        self.detector = detector if detector is not None else FacenetDetector(thresholds=THRESHOLDS)
+        self.chunk_frames = frames_per_batch or _CHUNK_FRAMES[self.detector.device.type]
+        self.chunk_bytes = _CHUNK_BYTES[self.detector.device.type]
+
+    def iter_frames_with_faces(self, path: str) -> Iterator[tuple[int, tuple[int, int], list[Face]]]:
+        """Yield (frame index, (frame width, height), faces) for each frame read. Raises VideoError."""
+        result = self.video_read_fn(path)
+        if result is None:
+            raise VideoError(path, "can't be read")
+        frames = zip(result[1], result[0], strict=True) if isinstance(result, tuple) else result
+        for chunk in self._chunks(frames):
+            for (index, frame), found in zip(chunk, self.detector.detect([frame for _, frame in chunk]), strict=True):
+                faces = []
+                for number, (bbox, score) in enumerate(zip(found.bboxes, found.scores, strict=True)):
+                    crop = crop_face(frame, bbox)
+                    if crop is not None:
+                        corners = tuple(int(value) for value in bbox)
+                        faces.append(Face(frame=index, number=number, bbox=corners, score=float(score), crop=crop))
+                yield index, (frame.shape[1], frame.shape[0]), faces
+
+    def _chunks(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+        """Runs of frames of one size, bounded in number and bytes (but one frame at least)."""
+        chunk: list[Frame] = []
+        for index, frame in frames:
+            room = min(self.chunk_frames, self.chunk_bytes // frame.nbytes)
+            if chunk and (len(chunk) >= room or frame.shape != chunk[0][1].shape):
+                yield chunk
+                chunk = []
+            chunk.append((index, frame))
+        if chunk:
+            yield chunk
+
+    def process_videos(self, input_dir: str, filenames: list[str], video_idxs: Iterable[int]) -> list[dict]:
+        """The reference's result: a dict for each frame with faces: video_idx, frame_idx, frame_w, frame_h,
+        faces (RGB crops), scores (the detector's). Videos that can't be read are left out."""
+        results = []
+        for video_idx in video_idxs:
+            path = os.path.join(input_dir, filenames[video_idx])
+            try:
+                for frame_idx, (width, height), faces in self.iter_frames_with_faces(path):
+                    if faces:
+                        results.append(
+                            {
+                                "video_idx": video_idx,
+                                "frame_idx": frame_idx,
+                                "frame_w": width,
+                                "frame_h": height,
+                                "faces": [face.crop.copy() for face in faces],
+                                "scores": [face.score for face in faces],
+                            }
+                        )
+            except VideoError as error:
+                print(error)
+        return results
+
+    def process_video(self, video_path: str) -> list[dict]:
+        """`process_videos` for one file."""
+        return self.process_videos(os.path.dirname(video_path), [os.path.basename(video_path)], [0])
+
+
+def isotropically_resize_image(
+    img: np.ndarray, size: int, interpolation_down: int = cv2.INTER_AREA, interpolation_up: int = cv2.INTER_CUBIC
+) -> np.ndarray:
+    """Scale an image so that its longer side is `size`; the other side is truncated to whole pixels, at least 1."""
+    height, width = img.shape[:2]
+    if max(width, height) == size:
+        return img
+    scale = size / max(width, height)
+    width, height = (size, height * scale) if width > height else (width * scale, size)
+    interpolation = interpolation_up if scale > 1 else interpolation_down
+    return cv2.resize(img, (max(int(width), 1), max(int(height), 1)), interpolation=interpolation)
+
+
+def put_to_center(img: np.ndarray, input_size: int) -> np.ndarray:
+    """Centre an RGB image no larger than `input_size` on a black square of that side."""
+    img = img[:input_size, :input_size]
+    image = np.zeros((input_size, input_size, 3), dtype=np.uint8)
+    left, top = (input_size - img.shape[1]) // 2, (input_size - img.shape[0]) // 2
+    image[top : top + img.shape[0], left : left + img.shape[1]] = img
+    return image
+
+
+def prepare_face(crop: np.ndarray, size: int) -> np.ndarray:
+    """A crop as a model sees it: uint8 RGB (size, size, 3)."""
+    return put_to_center(isotropically_resize_image(crop, size), size)
+
+
+def compress_face(image: np.ndarray, quality: int = 90) -> np.ndarray:
+    """An image after JPEG compression; the reference's `apply_compression`."""
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)

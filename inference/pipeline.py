@@ -1,0 +1,318 @@
+"""Many videos at once: some threads find faces, others score them, in batches that span videos.
+
+    videos -> [workers: read, detect, crop] -> faces -> [lanes: one batch at a time through every model] -> results
+
+The queue of faces is bounded, so memory does not grow with the number of videos: workers wait when scoring is behind.
+Every thread computes on one core, without barriers: several threads inside one operation (OpenMP) collapse as soon as
+another thread needs a core too.
+"""
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+
+from inference.ensemble import Ensemble
+from inference.faces import Face, FaceExtractor, compress_face, prepare_face
+from inference.strategies import Strategy
+from preprocessing.video import VideoError
+
+UNKNOWN_SCORE = 0.5  # of a video without a face, or that can't be read
+
+OK = "ok"
+NO_FACE = "no_face"  # it was read, and no face was found
+UNREADABLE = "unreadable"  # the file is missing, no video, damaged, not permitted
+FAILED = "failed"  # something else went wrong
+
+_FACES_AHEAD = 64  # found and not yet in a batch; 28 MB at 380 pixels
+
+
+@dataclass(kw_only=True)
+class VideoResult:
+    """What became of one video. `score` is 0.5 unless `status` is "ok"."""
+
+    video: str
+    status: str
+    score: float = UNKNOWN_SCORE
+    model_scores: list[float] = field(default_factory=list)
+    frames: int = 0  # that were read
+    at_face_limit: bool = False  # frames after the last face that counted were not looked at
+    error: str | None = None
+    faces: list["ScoredFace"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredFace:
+    """A face as in `faces.Face`, without its pixels, and its probability "fake" by each model."""
+
+    frame: int
+    face: int
+    bbox: tuple[int, int, int, int]
+    detector_score: float
+    probabilities: list[float]
+
+
+@dataclass(kw_only=True)
+class _Video:
+    """A video on its way: faces are added by one worker, scored by any lane."""
+
+    name: str
+    faces: list[Face] = field(default_factory=list)
+    probabilities: list[np.ndarray | None] = field(default_factory=list)
+    frames: int = 0
+    unscored: int = 0
+    is_read: bool = False
+    reported: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    video: _Video
+    place: int
+    images: dict[int, np.ndarray]
+
+
+class _Stopped(Exception):
+    """The pipeline is being torn down."""
+
+
+class Pipeline:
+    """Scores videos. One pipeline may `run` several times, one run at a time.
+
+    `max_faces` bounds the faces of one video that are scored, in reading order. `workers` threads read and detect.
+    `apply_compression` scores faces after JPEG compression.
+    """
+
+    def __init__(
+        self,
+        extractor: FaceExtractor,
+        ensemble: Ensemble,
+        strategy: Strategy,
+        *,
+        max_faces: int = 127,
+        workers: int = 1,
+        apply_compression: bool = False,
+    ):
+        self.extractor = extractor
+        self.ensemble = ensemble
+        self.strategy = strategy
+        self.max_faces = max_faces
+        self.workers = workers
+        self.apply_compression = apply_compression
+
+    def run(self, videos: Iterable[tuple[str, str]]) -> Iterator[VideoResult]:
+        """Yield the result of each (name, path), as they are finished, in any order. `videos` is drawn from lazily, by
+        one thread at a time. An exception in `videos` itself ends the run and is raised here."""
+        run = _Run(self, iter(videos))
+        try:
+            yield from run.results()
+        finally:
+            run.stop()
+
+
+class _Run:
+    """The threads of one run and what they share."""
+
+    def __init__(self, pipeline: Pipeline, videos: Iterator[tuple[str, str]]):
+        self.pipeline = pipeline
+        self.videos = videos
+        self.drawing = threading.Lock()
+        ensemble = pipeline.ensemble
+        ahead = _FACES_AHEAD + ensemble.batch_size * (ensemble.lanes + 1)
+        self.items: queue.Queue[_Item | None] = queue.Queue(maxsize=ahead)
+        self.batching = threading.Lock()
+        self.counting = threading.Lock()
+        self.finished: queue.Queue[VideoResult | BaseException | None] = queue.Queue()
+        self.stopping = threading.Event()
+        self.working = pipeline.workers
+        self.scoring = ensemble.lanes
+        targets = [self._work] * pipeline.workers + [self._score] * ensemble.lanes
+        self.threads = [threading.Thread(target=self._guard, args=(target,), daemon=True) for target in targets]
+        self.threads_before = torch.get_num_threads(), cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        for thread in self.threads:
+            thread.start()
+
+    def results(self) -> Iterator[VideoResult]:
+        while (result := self.finished.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+
+    def stop(self) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+        torch.set_num_threads(self.threads_before[0])
+        cv2.setNumThreads(self.threads_before[1])
+
+    def _guard(self, target: Callable[[], None]) -> None:
+        """An error outside any one video (the list of videos, a defect of the pipeline) ends the run."""
+        torch.set_num_threads(1)  # for this thread
+        try:
+            target()
+        except _Stopped:
+            return
+        except BaseException as error:  # noqa: BLE001  handed to the caller of `results`
+            self.finished.put(error)
+
+    # workers
+
+    def _work(self) -> None:
+        device = self.pipeline.extractor.detector.device
+        stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        with torch.cuda.stream(stream) if stream else nullcontext():
+            while (drawn := self._draw()) is not None:
+                self._read(*drawn)
+        with self.counting:
+            self.working -= 1
+            last = not self.working
+        if last:
+            self._put(None)
+
+    def _draw(self) -> tuple[str, str] | None:
+        with self.drawing:
+            return None if self.stopping.is_set() else next(self.videos, None)
+
+    def _read(self, name: str, path: str) -> None:
+        """Find the faces of one video and hand them on as they come. An error in a video ends only that video."""
+        video = _Video(name=name)
+        try:
+            for _, _, faces in self.pipeline.extractor.iter_frames_with_faces(path):
+                video.frames += 1
+                for face in faces[: self.pipeline.max_faces - len(video.faces)]:
+                    self._add(video, face)
+                if len(video.faces) == self.pipeline.max_faces:
+                    break
+        except VideoError as error:
+            self._end(video, UNREADABLE, str(error.reason))
+        except _Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001  any defect here is reported with its traceback in the result
+            self._end(video, FAILED, _describe(error))
+        with self.counting:
+            video.is_read = True
+            complete = not video.unscored
+        if complete:
+            self._complete(video)
+
+    def _add(self, video: _Video, face: Face) -> None:
+        images = {size: self._prepare(face.crop, size) for size in self.pipeline.ensemble.sizes}
+        video.faces.append(Face(**{**vars(face), "crop": None}))  # the pixels are let go with the frame
+        video.probabilities.append(None)
+        with self.counting:
+            video.unscored += 1
+        self._put(_Item(video=video, place=len(video.faces) - 1, images=images))
+
+    def _prepare(self, crop: np.ndarray, size: int) -> np.ndarray:
+        image = prepare_face(crop, size)
+        return compress_face(image) if self.pipeline.apply_compression else image
+
+    def _put(self, item: _Item | None) -> None:
+        while True:
+            try:
+                return self.items.put(item, timeout=0.2)
+            except queue.Full:
+                if self.stopping.is_set():
+                    raise _Stopped from None
+
+    # lanes
+
+    def _score(self) -> None:
+        while batch := self._gather():
+            try:
+                images = {size: [item.images[size] for item in batch] for size in self.pipeline.ensemble.sizes}
+                rows = self.pipeline.ensemble.score(images)
+            except Exception as error:  # noqa: BLE001  the videos concerned are reported as failed
+                for video in {id(item.video): item.video for item in batch}.values():
+                    self._end(video, FAILED, _describe(error))
+                rows = [None] * len(batch)
+            for item, row in zip(batch, rows, strict=True):
+                self._take(item, row)
+        with self.counting:
+            self.scoring -= 1
+            last = not self.scoring
+        if last:
+            self.finished.put(None)
+
+    def _gather(self) -> list[_Item]:
+        """A full batch, or what is left when all videos are read: one lane waits, the others score meanwhile."""
+        batch = []
+        with self.batching:
+            while len(batch) < self.pipeline.ensemble.batch_size:
+                item = self._get()
+                if item is None:
+                    self._put(None)  # for the other lanes, and for the next call
+                    break
+                batch.append(item)
+        return batch
+
+    def _get(self) -> _Item | None:
+        while True:
+            try:
+                return self.items.get(timeout=0.2)
+            except queue.Empty:
+                if self.stopping.is_set():
+                    raise _Stopped from None
+
+    def _take(self, item: _Item, row: np.ndarray | None) -> None:
+        video = item.video
+        with self.counting:
+            video.probabilities[item.place] = row
+            video.unscored -= 1
+            complete = video.is_read and not video.unscored
+        if complete:
+            self._complete(video)
+
+    # results
+
+    def _end(self, video: _Video, status: str, error: str) -> None:
+        """Report a video before its time; what still comes for it is dropped."""
+        with self.counting:
+            first, video.reported = not video.reported, True
+        if first:
+            self.finished.put(VideoResult(video=video.name, status=status, frames=video.frames, error=error))
+
+    def _complete(self, video: _Video) -> None:
+        with self.counting:
+            first, video.reported = not video.reported, True
+        if first:
+            try:
+                result = self._result(video)
+            except Exception as error:  # noqa: BLE001  a strategy that fails on this video
+                result = VideoResult(video=video.name, status=FAILED, frames=video.frames, error=_describe(error))
+            self.finished.put(result)
+
+    def _result(self, video: _Video) -> VideoResult:
+        result = VideoResult(video=video.name, status=NO_FACE, frames=video.frames)
+        if not video.faces:
+            return result
+        probabilities = np.stack(video.probabilities)
+        if not np.isfinite(probabilities).all():
+            result.status, result.error = FAILED, "a model gave a score that is not a number; try --precision fp32"
+            return result
+        result.status = OK
+        result.at_face_limit = len(video.faces) == self.pipeline.max_faces
+        result.faces = [
+            ScoredFace(
+                frame=face.frame,
+                face=face.number,
+                bbox=face.bbox,
+                detector_score=face.score,
+                probabilities=row.tolist(),
+            )
+            for face, row in zip(video.faces, probabilities, strict=True)
+        ]
+        result.model_scores = [float(self.pipeline.strategy(column)) for column in probabilities.T]
+        result.score = float(np.mean(result.model_scores))
+        return result
+
+
+def _describe(error: Exception) -> str:
+    return "".join(traceback.format_exception(error)).strip()

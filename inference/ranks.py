@@ -1,0 +1,95 @@
+"""One list of videos, shared by the processes of a torchrun launch: each takes the next one when it has room.
+
+That is even in time, not in count. Rank 0 collects the results and is the only one to write. The counter and the
+results travel through torch.distributed's key-value store.
+"""
+
+import os
+import pickle
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+T = TypeVar("T")
+_POLL_SECONDS = 0.1
+_TIMEOUT = timedelta(days=7)  # a rank may wait at the end for as long as another's last video takes
+
+
+class Ranks:
+    """This process among the others: `rank` of `world_size`, `local_rank` of `local_world_size` on this machine.
+
+    Without torchrun's environment variables it is alone, and nothing here touches the network.
+    """
+
+    def __init__(self):
+        self.rank = int(os.environ.get("RANK", 0))
+        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
+        self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        self.local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        self._store = None
+        if self.world_size > 1:
+            store, rank, world_size = next(rendezvous("env://", timeout=_TIMEOUT))
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
+            self._store = dist.PrefixStore("predict", store)
+
+    def broadcast(self, value: T) -> T:
+        """Rank 0's value, on every rank."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def results(self, todo: Sequence[Any], run: Callable[[Iterator], Iterator[T]]) -> Iterator[T]:
+        """Do `todo` together: `run` maps items to results, one for each, in any order. Rank 0 yields the results of
+        all ranks as they come, the others yield nothing and return when everything is done."""
+        if self.world_size == 1:
+            yield from run(iter(todo))
+        elif self.rank:
+            for result in run(self._drawn(todo)):
+                self._store.set(f"result/{self._store.add('sent', 1) - 1}", pickle.dumps(result))
+            dist.barrier()
+        else:
+            yield from self._collect(todo, run)
+            dist.barrier()
+
+    def close(self) -> None:
+        if self.world_size > 1:
+            dist.destroy_process_group()
+
+    def _drawn(self, todo: Sequence[Any]) -> Iterator[Any]:
+        while (number := self._store.add("drawn", 1) - 1) < len(todo):
+            yield todo[number]
+
+    def _collect(self, todo: Sequence[Any], run: Callable[[Iterator], Iterator[T]]) -> Iterator[T]:
+        own: queue.Queue[tuple[bool, Any]] = queue.Queue()
+
+        def work() -> None:
+            try:
+                for result in run(self._drawn(todo)):
+                    own.put((True, result))
+            except BaseException as error:  # noqa: BLE001  raised again by the thread that collects
+                own.put((False, error))
+
+        threading.Thread(target=work, daemon=True).start()
+        received = taken = 0
+        while received < len(todo):
+            try:
+                fine, result = own.get(timeout=_POLL_SECONDS)
+                if not fine:
+                    raise result
+                received += 1
+                yield result
+            except queue.Empty:
+                pass  # nothing of our own: look at what the others sent
+            while self._store.check([f"result/{taken}"]):
+                result = pickle.loads(self._store.get(f"result/{taken}"))
+                self._store.delete_key(f"result/{taken}")
+                taken += 1
+                received += 1
+                yield result

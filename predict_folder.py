@@ -1,0 +1,296 @@
+"""Score every video of a folder with an ensemble of classifiers.
+
+    python predict_folder.py --test-dir videos --models A B --weights-dir weights --output submission.csv
+
+Input: DIR/*.mp4 and checkpoints. Output: a CSV `filename,label` with a row for each video, sorted; label is the
+probability that it is fake, 0.5 where no face was found or the video can't be read. Beside it: OUTPUT.summary.json (how
+many videos ended how, and which) and OUTPUT.<settings>.jsonl (results as they come; a run that is stopped goes on from
+it). With torchrun the videos are shared between processes, GPUs and machines:
+
+    torchrun --nproc-per-node 8 predict_folder.py ...
+"""
+
+import argparse
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from inference.ensemble import Ensemble, build_ensemble
+from inference.faces import THRESHOLDS, FaceExtractor
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult
+from inference.ranks import Ranks
+from inference.results import (
+    Journal,
+    OutputError,
+    check_writable,
+    file_digest,
+    fingerprint,
+    summarise,
+    write_faces,
+    write_submission,
+    write_summary,
+)
+from inference.sampling import evenly_spaced
+from inference.strategies import STRATEGIES
+from preprocessing.face_detector import ENGINES, FacenetDetector
+from preprocessing.video import iter_frames
+from runtime import openvino_engine
+from runtime.device import PRECISIONS, ChoiceError, available_cores, resolve_device, resolve_precision
+from training.zoo.checkpoints import CheckpointError, load_model
+from training.zoo.classifiers import ENCODERS
+
+_RESULTS_FORMAT = 1  # raised whenever the same settings would give other scores than before
+
+
+class InputError(Exception):
+    """The command line asks for something that is not there."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Predict test videos", formatter_class=argparse.RawTextHelpFormatter)
+    arg = parser.add_argument
+    arg("--weights-dir", default="weights", help="folder with checkpoints (default: weights)")
+    arg("--models", nargs="+", required=True, metavar="FILE", help="checkpoint files in it: the ensemble")
+    arg("--test-dir", required=True, help="folder with videos (*.mp4)")
+    arg("--output", default="submission.csv", help="CSV to write (default: submission.csv)")
+    arg("--faces-csv", metavar="FILE", help="also write a row for each face: box, detector's score, each model's score")
+    arg("--strategy", choices=STRATEGIES, default="confident", help="from a video's faces to its score")
+    arg("--frames-per-video", type=_positive, default=32, metavar="N", help="evenly spaced (default: 32)")
+    arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
+    arg(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of the classifiers: auto is fp16 on a GPU as in the reference, fp32 on a CPU.\n"
+        "bf16 on a CPU that has AMX is twice as fast; on the test videos it moved\n"
+        "a video's score by up to 0.005. The face detector always runs in fp32.",
+    )
+    arg("--engine", choices=ENGINES, default="auto", help="auto is OpenVINO on a CPU where it is installed, else torch")
+    arg("--workers", type=_positive, metavar="N", help="threads that read videos and find faces (default: CPU cores)")
+    arg("--batch-size", type=_positive, metavar="N", help="faces scored at a time (default: 2 on a CPU, 64 on a GPU)")
+    arg("--frames-per-batch", type=_positive, metavar="N", help="frames searched at a time (default: 8, GPU: 32)")
+    arg("--encoder", choices=ENCODERS, metavar="NAME", help="for checkpoints that don't name theirs (default: b7)")
+    arg("--size", type=_positive, metavar="N", help="input side for checkpoints that don't name theirs (default: 380)")
+    arg("--strict", action="store_true", help="exit code 1 if any video got 0.5 for want of a face or a readable file")
+    arg("--overwrite", action="store_true", help="score all videos again, also those done with the same settings")
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    ranks = Ranks()
+    try:
+        return predict(args, ranks)
+    except (InputError, OutputError, CheckpointError, ChoiceError) as error:
+        print(printable(f"error: {error}"), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if ranks.rank == 0:
+            print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def predict(args: argparse.Namespace, ranks: Ranks) -> int:
+    started = time.time()
+    device = resolve_device(args.device, ranks.local_rank)
+    precision = resolve_precision(args.precision, device)
+    engine = resolve_engine(args.engine, device, precision)
+    checkpoints = [os.path.join(args.weights_dir, name) for name in args.models]
+
+    # list the work and skip what is done
+    journal, videos, todo = None, [], []
+    if ranks.rank == 0:
+        videos = list_videos(args.test_dir)
+        check_checkpoints(args.weights_dir, args.models)
+        for path in filter(None, (args.output, args.faces_csv)):
+            check_writable(path)
+        settings = describe_settings(args, device, precision, engine, checkpoints)
+        journal = open_journal(args, settings)
+        paths = [(name, os.path.join(args.test_dir, name)) for name in videos]
+        finished = {name: result for name, path in paths if (result := journal.done(name, path))}
+        todo = sorted((item for item in paths if item[0] not in finished), key=_size, reverse=True)
+        print(f"Predicting {len(videos)} videos" + (f", {len(finished)} of them done before" if finished else ""))
+    todo = ranks.broadcast(todo)
+
+    # process
+    if todo:
+        pipeline = build_pipeline(args, ranks, device, precision, engine, checkpoints)
+        progress = tqdm(total=len(videos), initial=len(videos) - len(todo), unit="video", disable=ranks.rank > 0)
+        progress.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+        with progress:
+            for result in ranks.results(todo, pipeline.run):
+                finished[result.video] = result
+                journal.add(result, os.path.join(args.test_dir, result.video))
+                progress.update()
+    ranks.close()
+    if ranks.rank:
+        return 0
+
+    # summarise
+    results = [finished[name] for name in videos]
+    journal.close()
+    write_submission(args.output, results)
+    if args.faces_csv:
+        write_faces(args.faces_csv, results, args.models)
+    summary = summarise(results, args.frames_per_video)
+    write_summary(beside(args.output, "summary.json"), {**summary, "settings": settings})
+    report(summary, args, time.time() - started)
+    return exit_code(results, args.strict)
+
+
+def list_videos(folder: str) -> list[str]:
+    """Names of the *.mp4 in a folder, sorted; folders are left out. Raises InputError."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.is_dir()]
+    except OSError as error:
+        raise InputError(f"--test-dir {folder}: can't be read ({error.strerror}); name a folder with videos") from error
+    videos = sorted(name for name in names if name.endswith(".mp4"))
+    if not videos:
+        other = f", only {len(names)} other files" if names else ""
+        raise InputError(f"--test-dir {folder}: holds no *.mp4{other}; nothing was written")
+    return videos
+
+
+def check_checkpoints(folder: str, names: list[str]) -> None:
+    """Raises InputError that names the checkpoints that are not there."""
+    missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
+    if missing:
+        raise InputError(
+            f"--weights-dir {folder}: no checkpoint {', '.join(missing)}; "
+            "./download_weights.sh fetches the published ones into weights/"
+        )
+
+
+def resolve_engine(engine: str, device: torch.device, precision: str) -> str:
+    """ "torch" or "openvino". Raises ChoiceError where OpenVINO was asked for and can't be had."""
+    if engine == "openvino" and device.type != "cpu":
+        raise ChoiceError("--engine openvino works on the CPU; use --device cpu or --engine torch")
+    if engine == "openvino" and not openvino_engine.is_installed():
+        raise ChoiceError("--engine openvino: it is not installed; pip install openvino, or use --engine torch")
+    if engine == "auto":
+        return "openvino" if device.type == "cpu" and openvino_engine.is_installed() else "torch"
+    return engine
+
+
+def describe_settings(
+    args: argparse.Namespace, device: torch.device, precision: str, engine: str, checkpoints: list[str]
+) -> dict:
+    """All that the scores depend on, besides the videos."""
+    return {
+        "format": _RESULTS_FORMAT,
+        "models": dict(zip(args.models, map(file_digest, checkpoints), strict=True)),
+        "encoder": args.encoder,
+        "size": args.size,
+        "frames_per_video": args.frames_per_video,
+        "strategy": args.strategy,
+        "device": device.type,
+        "precision": precision,
+        "engine": engine,
+    }
+
+
+def open_journal(args: argparse.Namespace, settings: dict) -> Journal:
+    path = beside(args.output, f"{fingerprint(settings)}.jsonl")
+    if args.overwrite:
+        path.unlink(missing_ok=True)
+    return Journal(path, settings)
+
+
+def build_pipeline(
+    args: argparse.Namespace, ranks: Ranks, device: torch.device, precision: str, engine: str, checkpoints: list[str]
+) -> Pipeline:
+    cores = max(1, available_cores() // ranks.local_world_size)
+    workers = args.workers or cores
+    extractor = FaceExtractor(
+        lambda path: iter_frames(path, lambda count: evenly_spaced(count, args.frames_per_video)),
+        FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=workers),
+        args.frames_per_batch,
+    )
+    return Pipeline(
+        extractor,
+        load_ensemble(args, ranks, device, precision, engine, checkpoints, lanes=cores),
+        STRATEGIES[args.strategy],
+        max_faces=4 * args.frames_per_video - 1,
+        workers=workers,
+    )
+
+
+def load_ensemble(
+    args: argparse.Namespace,
+    ranks: Ranks,
+    device: torch.device,
+    precision: str,
+    engine: str,
+    checkpoints: list[str],
+    lanes: int,
+) -> Ensemble:
+    def modules() -> Iterator[tuple]:
+        for name, path in zip(
+            args.models, tqdm(checkpoints, desc="Loading models", disable=ranks.rank > 0), strict=True
+        ):
+            loaded = load_model(path, encoder=args.encoder, input_size=args.size)
+            yield name, loaded.module, loaded.input_size
+
+    return build_ensemble(
+        modules(), device=device, precision=precision, engine=engine, batch_size=args.batch_size, lanes=lanes
+    )
+
+
+def report(summary: dict, args: argparse.Namespace, seconds: float) -> None:
+    """The end of the run, for a person: counts, and the videos that got 0.5 or fewer frames by name."""
+    print(f"{summary['videos']} videos, {summary['scored']} scored, in {seconds:.0f} s: {printable(args.output)}")
+    for name in summary["no_face"]:
+        print(f"  no face found, 0.5: {printable(name)}")
+    for status in (UNREADABLE, FAILED):
+        for name, error in summary[status].items():
+            print(f"  {status}, 0.5: {printable(name)}: {printable(error.splitlines()[-1])}")
+    for name, frames in summary["fewer_frames"].items():
+        print(f"  {frames} of {args.frames_per_video} frames (short, cut or damaged): {printable(name)}")
+
+
+def exit_code(results: list[VideoResult], strict: bool) -> int:
+    statuses = {result.status for result in results}
+    if not statuses & {OK, NO_FACE}:
+        return 1
+    return int(strict and statuses != {OK})
+
+
+def beside(output: str, suffix: str) -> Path:
+    """OUTPUT with another ending: submission.csv to submission.<suffix>."""
+    return Path(output).with_suffix(f".{suffix}")
+
+
+def printable(text: str) -> str:
+    """File names may hold anything; a terminal gets only what can be printed."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
+    )
+
+
+def _size(item: tuple[str, str]) -> int:
+    """Bytes of a video: the long ones first, so that no process is left with one at the end."""
+    try:
+        status = os.stat(item[1])
+    except OSError:
+        return 0  # it is reported as unreadable when its turn comes
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

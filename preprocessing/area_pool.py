@@ -1,0 +1,97 @@
+"""Area averaging for MTCNN by integral images: the windows of torch's adaptive average pooling, summed in integers.
+
+facenet-pytorch scales images by `interpolate(mode="area")`, which averages over windows with whole-pixel edges:
+output i covers input floor(i * n / m) to ceil((i + 1) * n / m). A sum over such a window is four look-ups in a table of
+cumulative sums, whatever its size. The tables are int32 and may wrap: a window's sum comes out right all the same while
+it is below 2**31 (8 megapixels of white).
+
+Both classes hold some images of one size and give the same numbers: one on the CPU with NumPy and OpenCV, the other on
+any torch device.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+
+class NumpyImages:
+    """Images (uint8, (h, w, 3)) on the CPU."""
+
+    def __init__(self, images: Sequence[np.ndarray]):
+        self.tables = np.stack([cv2.integral(image, sdepth=cv2.CV_32S) for image in images])
+        self.height, self.width = images[0].shape[:2]
+
+    def pool(self, number: int, height: int, width: int) -> np.ndarray:
+        """Image `number` scaled to (1, height, width, 3), float32 in 0 to 255."""
+        table = self.tables[number]
+        top, bottom = _edges(0, self.height, height)
+        left, right = _edges(0, self.width, width)
+        rows = table[bottom] - table[top]
+        sums = np.take(rows, right, axis=1) - np.take(rows, left, axis=1)
+        counts = (bottom - top)[:, None] * (right - left)[None, :]
+        return (sums.astype(np.float32) / counts[..., None].astype(np.float32))[None]
+
+    def pool_boxes(self, numbers: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
+        """Boxes scaled to (n, size, size, 3), float32 in 0 to 255.
+
+        `numbers` says which image each box lies in; `boxes` is int (n, 4): x1, y1, x2, y2 inside the image, x2 and y2
+        just outside the box.
+        """
+        places, counts = _corners(numbers, boxes, size, self.height, self.width)
+        flat = torch.from_numpy(self.tables.reshape(-1, 3))  # torch gathers rows of three several times faster
+        picked = [flat.index_select(0, torch.from_numpy(place)) for place in places]
+        return _combine(picked, size).numpy().astype(np.float32) / counts
+
+
+class TorchImages:
+    """Images (uint8, (h, w, 3)) on a torch device: the same as NumpyImages, for all images at once."""
+
+    def __init__(self, images: Sequence[np.ndarray], device: torch.device):
+        self.device = device
+        self.images = torch.from_numpy(np.stack(images)).to(device)
+        self.height, self.width = images[0].shape[:2]
+        sums = self.images.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
+        self.tables = F.pad(sums, (0, 0, 1, 0, 1, 0))
+
+    def pool_all(self, height: int, width: int) -> torch.Tensor:
+        """Every image scaled to (n, height, width, 3), float32 in 0 to 255."""
+        planes = self.images.permute(0, 3, 1, 2).float()
+        return F.interpolate(planes, size=(height, width), mode="area").permute(0, 2, 3, 1)
+
+    def pool_boxes(self, numbers: np.ndarray, boxes: np.ndarray, size: int) -> torch.Tensor:
+        """As NumpyImages.pool_boxes."""
+        places, counts = _corners(numbers, boxes, size, self.height, self.width)
+        flat = self.tables.reshape(-1, 3)
+        picked = [flat.index_select(0, torch.from_numpy(place).to(self.device)) for place in places]
+        return _combine(picked, size).float() / torch.from_numpy(counts).to(self.device)
+
+
+def _edges(start, length, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and one-past-last input positions of each of `parts` windows over `length` positions from `start`."""
+    i = np.arange(parts)
+    return start + i * length // parts, start - (-(i + 1) * length // parts)
+
+
+def _corners(
+    numbers: np.ndarray, boxes: np.ndarray, size: int, height: int, width: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Flat positions of the four corners of every window in the stacked tables, and the windows' pixel counts."""
+    boxes = boxes.astype(np.int64)
+    left, right = _edges(boxes[:, 0:1], boxes[:, 2:3] - boxes[:, 0:1], size)
+    top, bottom = _edges(boxes[:, 1:2], boxes[:, 3:4] - boxes[:, 1:2], size)
+    first_row = numbers.astype(np.int64)[:, None] * (height + 1)
+
+    def places(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return (((first_row + rows) * (width + 1))[:, :, None] + columns[:, None, :]).reshape(-1)
+
+    counts = (bottom - top)[:, :, None] * (right - left)[:, None, :]
+    corners = [places(bottom, right), places(top, right), places(bottom, left), places(top, left)]
+    return corners, counts[..., None].astype(np.float32)
+
+
+def _combine(corners: list[torch.Tensor], size: int) -> torch.Tensor:
+    bottom_right, top_right, bottom_left, top_left = corners
+    return (bottom_right - top_right - bottom_left + top_left).reshape(-1, size, size, 3)

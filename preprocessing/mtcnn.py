@@ -1,0 +1,101 @@
+"""MTCNN's three networks, with facenet-pytorch's weights, behind one call each (Zhang et al., 2016, arXiv:1604.02878).
+
+Each network takes images as they come from area pooling, float32 (n, h, w, 3) RGB in 0 to 255, and returns arrays:
+the first one maps of logits and box regression, the others the probability of a face, box regression, and (the last)
+landmarks. They always run in fp32: lower precision moves boxes by several pixels.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+from torch import nn
+
+from preprocessing.area_pool import NumpyImages, TorchImages
+from runtime.openvino_engine import OpenVinoNetwork
+
+_BATCH = 512  # boxes to a batch of the second and third network, as in facenet-pytorch
+Outputs = list[np.ndarray]
+
+
+class _Proposals(nn.Module):
+    """PNet with its two 1x1 heads as one convolution: (n, h, w, 3) to maps (n, h', w', 6): 2 logits, 4 box."""
+
+    def __init__(self):
+        super().__init__()
+        net = PNet()
+        self.body = nn.Sequential(net.conv1, net.prelu1, net.pool1, net.conv2, net.prelu2, net.conv3, net.prelu3)
+        self.heads = nn.Conv2d(32, 6, 1)
+        self.heads.weight.data = torch.cat([net.conv4_1.weight, net.conv4_2.weight]).detach()
+        self.heads.bias.data = torch.cat([net.conv4_1.bias, net.conv4_2.bias]).detach()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.heads(self.body(_normalise(images))).permute(0, 2, 3, 1)
+
+
+class _Refinement(nn.Module):
+    """RNet or ONet: (n, size, size, 3) to probability (n,), box (n, 4) and, from ONet, landmarks (n, 10)."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        box, *points, probability = self.net(_normalise(images))
+        return probability[:, 1], box, *points
+
+
+def _normalise(images: torch.Tensor) -> torch.Tensor:
+    return (images.permute(0, 3, 1, 2) - 127.5) * 0.0078125
+
+
+class Networks:
+    """The three networks on one device: cascades over some images of one size.
+
+    `engine` is "torch" or "openvino" (CPU only); `threads` is how many threads may call at once.
+    """
+
+    def __init__(self, device: torch.device, engine: str, threads: int):
+        self.device = device
+        modules = {"pnet": _Proposals(), "rnet": _Refinement(RNet()), "onet": _Refinement(ONet())}
+        examples = {"pnet": (96, 96), "rnet": (24, 24), "onet": (48, 48)}
+        self._run: dict[str, Callable] = {}
+        for name, module in modules.items():
+            module.eval().requires_grad_(False)
+            if engine == "openvino":
+                shape = None if name == "pnet" else (-1, *examples[name], 3)
+                example = torch.zeros(2, *examples[name], 3)
+                self._run[name] = OpenVinoNetwork(module, example, streams=threads, input_shape=shape)
+            else:
+                module = module.to(device, memory_format=torch.channels_last)
+                self._run[name] = _torch_runner(module)
+
+    def load(self, images: Sequence[np.ndarray]) -> NumpyImages | TorchImages:
+        """Make the images ready for `propose` and `refine`."""
+        return NumpyImages(images) if self.device.type == "cpu" else TorchImages(images, self.device)
+
+    def propose(self, images: NumpyImages | TorchImages, height: int, width: int) -> np.ndarray:
+        """PNet over every image scaled to (height, width): maps (n, h', w', 6)."""
+        if isinstance(images, TorchImages):
+            return self._run["pnet"](images.pool_all(height, width))[0]
+        # one image at a time stays in the processor's cache
+        return np.concatenate(
+            [self._run["pnet"](images.pool(number, height, width))[0] for number in range(len(images.tables))]
+        )
+
+    def refine(self, images: NumpyImages | TorchImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> Outputs:
+        """RNet (size 24) or ONet (size 48) over boxes (int, (n, 4)) of the images `numbers`; n must not be 0."""
+        run = self._run["rnet" if size == 24 else "onet"]
+        batches = [slice(start, start + _BATCH) for start in range(0, len(boxes), _BATCH)]
+        parts = [run(images.pool_boxes(numbers[batch], boxes[batch], size)) for batch in batches]
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def _torch_runner(module: nn.Module) -> Callable[[np.ndarray | torch.Tensor], Outputs]:
+    @torch.inference_mode()
+    def run(images: np.ndarray | torch.Tensor) -> Outputs:
+        outputs = module(torch.as_tensor(images))
+        return [output.cpu().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return run

@@ -1,0 +1,1 @@
+"""Training of the classifiers, and the networks that inference shares with it."""

@@ -1,0 +1,1 @@
+"""The networks and the files that hold their weights."""

@@ -1,0 +1,135 @@
+"""Checkpoint files: the published format, read safely and strictly, written whole.
+
+Published: {"state_dict": {"module.encoder...": tensor, ...}, "epoch": int, "bce_best": float}. This project's files say
+besides what is needed to use them: "network", "encoder", "input_size".
+"""
+
+import os
+import pickle
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.zoo.classifiers import ENCODERS, NETWORKS
+
+PUBLISHED = {"network": "DeepFakeClassifier", "encoder": "tf_efficientnet_b7_ns", "input_size": 380}
+_SIZES = range(32, 4097)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint file can't be used; the message names the file, the reason and the remedy."""
+
+    def __init__(self, path: str | os.PathLike, reason: str):
+        super().__init__(f"{os.fspath(path)}: {reason}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A classifier in eval mode, fp32, on the CPU, and the side of its square input in pixels."""
+
+    module: nn.Module
+    input_size: int
+
+
+def load_model(path: str | os.PathLike, *, encoder: str | None = None, input_size: int | None = None) -> LoadedModel:
+    """Load a classifier. What the file says of network, encoder and input size counts; `encoder` and `input_size` are
+    for files that say nothing (without them: the published DeepFakeClassifier, tf_efficientnet_b7_ns, 380).
+
+    Keys must match to the letter, with or without "module." in front. The file is unpickled with `weights_only=True`,
+    so that it can't run code. Raises CheckpointError.
+    """
+    checkpoint = _read(path)
+    asked = {"encoder": encoder, "input_size": input_size}
+    described = {key: checkpoint.get(key) or asked.get(key) or published for key, published in PUBLISHED.items()}
+    _check_described(path, described)
+    state = _state_dict(path, checkpoint)
+    with torch.device("meta"):  # no time spent on weights that are replaced at once
+        module = NETWORKS[described["network"]](described["encoder"])
+    _check_keys(path, module, state, described)
+    module.load_state_dict(state, assign=True)
+    return LoadedModel(module=module.float().eval().requires_grad_(False), input_size=described["input_size"])
+
+
+def save_model(
+    path: str | os.PathLike, module: nn.Module, *, network: str, encoder: str, input_size: int, **extra
+) -> None:
+    """Write a checkpoint in the published format with a description of the model; whole or not at all.
+
+    `extra` goes in as it is ("epoch", "bce_best", ...).
+    """
+    state = {key if key.startswith("module.") else f"module.{key}": value for key, value in module.state_dict().items()}
+    content = {**extra, "network": network, "encoder": encoder, "input_size": input_size, "state_dict": state}
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+# "bce_best" of the published files is a NumPy scalar, pickled under the names of NumPy 1
+_SCALAR = np.float64(0).__reduce__()[0]
+_SAFE = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.float64)),
+]
+
+
+def _read(path: str | os.PathLike) -> dict:
+    try:
+        with torch.serialization.safe_globals(_SAFE):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(path, "no such checkpoint; ./download_weights.sh fetches the published ones") from None
+    except OSError as error:
+        raise CheckpointError(path, f"can't be opened ({error.strerror or error})") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            path,
+            "refused: it is no plain file of weights (damaged, or a pickle that would run code). "
+            "Get it again from a source you trust, or save it anew as a dict of tensors",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise CheckpointError(path, "is not a PyTorch checkpoint, or is damaged; download or copy it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(path, f"holds a {type(content).__name__}, not a checkpoint's dict of weights")
+    return content
+
+
+def _check_described(path: str | os.PathLike, described: dict) -> None:
+    if described["network"] not in NETWORKS:
+        raise CheckpointError(path, f"network {described['network']!r} is unknown; known: {', '.join(NETWORKS)}")
+    if described["encoder"] not in ENCODERS:
+        raise CheckpointError(path, f"encoder {described['encoder']!r} is unknown; known: {', '.join(ENCODERS)}")
+    size = described["input_size"]
+    if not isinstance(size, int) or size not in _SIZES:
+        raise CheckpointError(path, f"input_size {size!r} is not a whole number from {_SIZES[0]} to {_SIZES[-1]}")
+
+
+def _state_dict(path: str | os.PathLike, checkpoint: dict) -> dict[str, torch.Tensor]:
+    state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise CheckpointError(path, "holds no state_dict of tensors: not a checkpoint of a classifier")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _check_keys(path: str | os.PathLike, module: nn.Module, state: dict, described: dict) -> None:
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in state]
+    surplus = [key for key in state if key not in expected]
+    other = [key for key in expected if key in state and expected[key].shape != state[key].shape]
+    if missing or surplus or other:
+        example = (other or missing or surplus)[0]
+        raise CheckpointError(
+            path,
+            f"is not a {described['network']} on {described['encoder']}: {len(missing)} tensors missing, "
+            f"{len(surplus)} unknown, {len(other)} of another shape (such as {example}); "
+            "name its encoder with --encoder, or check that it is the right file",
+        )
