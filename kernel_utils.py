@@ -74,13 +74,16 @@ def predict_on_video_set(
 ) -> list[float]:
     """Scores of `videos` in `test_dir`, in their order; see `predict_on_video`."""
     placed = [_placed(model) for model in models]
+    device = placed[0][1]
+    batch_size = default_batch_size(device)
     ensemble = Ensemble(
         [
-            Model(name=str(number), size=input_size, logits=torch_logits(model, device, dtype))
-            for number, (model, device, dtype) in enumerate(placed)
+            Model(name=str(number), size=input_size, logits=torch_logits(model, place, dtype))
+            for number, (model, place, dtype) in enumerate(placed)
         ],
-        batch_size=default_batch_size(placed[0][1]),
+        batch_size=batch_size,
         lanes=num_workers,
+        group=batch_size if device.type == "cpu" else 1,
     )
     pipeline = Pipeline(
         face_extractor,

@@ -1,7 +1,8 @@
 """The models: batches of face images to probabilities, on PyTorch (any device) or OpenVINO (CPU).
 
-Batches always have the same size, filled up with blank images, so that a face's score does not depend on the company
-in which it is scored.
+Batches always have the same size, filled up with blank images. A face's place in a batch can still change the last bits
+of its score; on a CPU, where a batch is small, each therefore holds faces of one video in reading order (`group`), and
+a video's score does not depend on what else is scored.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +30,17 @@ class Model:
 
 
 class Ensemble:
-    """Models that score the same faces. `lanes` is how many threads may call it at once."""
+    """Models that score the same faces. `lanes` is how many threads may call it at once.
 
-    def __init__(self, models: Sequence[Model], *, batch_size: int, lanes: int):
+    Batches of `batch_size` faces are put together from groups of `group` faces of one video (the last may be smaller).
+    """
+
+    def __init__(self, models: Sequence[Model], *, batch_size: int, lanes: int, group: int = 1):
         if not models:
             raise ValueError("an ensemble needs at least one model")
         self.models = tuple(models)
         self.batch_size = batch_size
+        self.group = group
         self.lanes = lanes
         self.sizes = tuple(sorted({model.size for model in models}))
 
@@ -47,7 +52,8 @@ class Ensemble:
             batches[size][: len(images[size])] = images[size]
         count = len(images[self.sizes[0]])
         logits = np.stack([model.logits(batches[model.size])[:count] for model in self.models], axis=1)
-        return torch.from_numpy(logits).sigmoid().numpy()
+        # in double precision the vectorised and the scalar sigmoid round to the same float
+        return torch.from_numpy(logits).double().sigmoid().float().numpy()
 
 
 def default_batch_size(device: torch.device) -> int:
@@ -81,7 +87,7 @@ def build_ensemble(
         else:
             logits = torch_logits(module, device, DTYPES[precision])
         models.append(Model(name=name, size=size, logits=logits))
-    return Ensemble(models, batch_size=batch_size, lanes=lanes)
+    return Ensemble(models, batch_size=batch_size, lanes=lanes, group=batch_size if device.type == "cpu" else 1)
 
 
 def torch_logits(

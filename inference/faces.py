@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -27,7 +27,11 @@ class Face:
     number: int  # its place among the faces of the frame, largest first
     bbox: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the frame, without the margin
     score: float  # the detector's
-    crop: np.ndarray
+    crop: np.ndarray | None
+
+    def without_crop(self) -> "Face":
+        """The face without its pixels, which keep the whole frame in memory."""
+        return replace(self, crop=None)
 
 
 class VideoReader:

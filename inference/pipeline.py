@@ -64,7 +64,7 @@ class _Video:
 
     name: str
     faces: list[Face] = field(default_factory=list)
-    probabilities: list[np.ndarray | None] = field(default_factory=list)
+    probabilities: dict[int, np.ndarray | None] = field(default_factory=dict)  # by place
     frames: int = 0
     unscored: int = 0
     is_read: bool = False
@@ -72,10 +72,15 @@ class _Video:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Item:
+class _Group:
+    """Some faces of a video, from `place` on, at each size that the models want."""
+
     video: _Video
     place: int
-    images: dict[int, np.ndarray]
+    images: dict[int, list[np.ndarray]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.images.values())))
 
 
 class _Stopped(Exception):
@@ -125,7 +130,7 @@ class _Run:
         self.drawing = threading.Lock()
         ensemble = pipeline.ensemble
         ahead = _FACES_AHEAD + ensemble.batch_size * (ensemble.lanes + 1)
-        self.items: queue.Queue[_Item | None] = queue.Queue(maxsize=ahead)
+        self.groups: queue.Queue[_Group | None] = queue.Queue(maxsize=ahead // ensemble.group)
         self.batching = threading.Lock()
         self.counting = threading.Lock()
         self.finished: queue.Queue[VideoResult | BaseException | None] = queue.Queue()
@@ -183,13 +188,21 @@ class _Run:
     def _read(self, name: str, path: str) -> None:
         """Find the faces of one video and hand them on as they come. An error in a video ends only that video."""
         video = _Video(name=name)
+        size = self.pipeline.ensemble.group
+        crops: list[np.ndarray] = []
         try:
             for _, _, faces in self.pipeline.extractor.iter_frames_with_faces(path):
                 video.frames += 1
                 for face in faces[: self.pipeline.max_faces - len(video.faces)]:
-                    self._add(video, face)
+                    video.faces.append(face.without_crop())
+                    crops.append(face.crop)
+                    if len(crops) == size:
+                        self._hand_on(video, crops)
+                        crops = []
                 if len(video.faces) == self.pipeline.max_faces:
                     break
+            if crops:
+                self._hand_on(video, crops)
         except VideoError as error:
             self._end(video, UNREADABLE, str(error.reason))
         except _Stopped:
@@ -202,22 +215,21 @@ class _Run:
         if complete:
             self._complete(video)
 
-    def _add(self, video: _Video, face: Face) -> None:
-        images = {size: self._prepare(face.crop, size) for size in self.pipeline.ensemble.sizes}
-        video.faces.append(Face(**{**vars(face), "crop": None}))  # the pixels are let go with the frame
-        video.probabilities.append(None)
+    def _hand_on(self, video: _Video, crops: list[np.ndarray]) -> None:
+        sizes = self.pipeline.ensemble.sizes
+        images = {size: [self._prepare(crop, size) for crop in crops] for size in sizes}
         with self.counting:
-            video.unscored += 1
-        self._put(_Item(video=video, place=len(video.faces) - 1, images=images))
+            video.unscored += len(crops)
+        self._put(_Group(video=video, place=len(video.faces) - len(crops), images=images))
 
     def _prepare(self, crop: np.ndarray, size: int) -> np.ndarray:
         image = prepare_face(crop, size)
         return compress_face(image) if self.pipeline.apply_compression else image
 
-    def _put(self, item: _Item | None) -> None:
+    def _put(self, group: _Group | None) -> None:
         while True:
             try:
-                return self.items.put(item, timeout=0.2)
+                return self.groups.put(group, timeout=0.2)
             except queue.Full:
                 if self.stopping.is_set():
                     raise _Stopped from None
@@ -227,45 +239,48 @@ class _Run:
     def _score(self) -> None:
         while batch := self._gather():
             try:
-                images = {size: [item.images[size] for item in batch] for size in self.pipeline.ensemble.sizes}
-                rows = self.pipeline.ensemble.score(images)
+                sizes = self.pipeline.ensemble.sizes
+                images = {size: [image for group in batch for image in group.images[size]] for size in sizes}
+                rows = list(self.pipeline.ensemble.score(images))
             except Exception as error:  # noqa: BLE001  the videos concerned are reported as failed
-                for video in {id(item.video): item.video for item in batch}.values():
-                    self._end(video, FAILED, _describe(error))
-                rows = [None] * len(batch)
-            for item, row in zip(batch, rows, strict=True):
-                self._take(item, row)
+                for group in batch:
+                    self._end(group.video, FAILED, _describe(error))
+                rows = [None] * sum(map(len, batch))
+            for group in batch:
+                self._take(group, rows[: len(group)])
+                del rows[: len(group)]
         with self.counting:
             self.scoring -= 1
             last = not self.scoring
         if last:
             self.finished.put(None)
 
-    def _gather(self) -> list[_Item]:
+    def _gather(self) -> list[_Group]:
         """A full batch, or what is left when all videos are read: one lane waits, the others score meanwhile."""
         batch = []
+        room = self.pipeline.ensemble.batch_size // self.pipeline.ensemble.group
         with self.batching:
-            while len(batch) < self.pipeline.ensemble.batch_size:
-                item = self._get()
-                if item is None:
+            while len(batch) < room:
+                group = self._get()
+                if group is None:
                     self._put(None)  # for the other lanes, and for the next call
                     break
-                batch.append(item)
+                batch.append(group)
         return batch
 
-    def _get(self) -> _Item | None:
+    def _get(self) -> _Group | None:
         while True:
             try:
-                return self.items.get(timeout=0.2)
+                return self.groups.get(timeout=0.2)
             except queue.Empty:
                 if self.stopping.is_set():
                     raise _Stopped from None
 
-    def _take(self, item: _Item, row: np.ndarray | None) -> None:
-        video = item.video
+    def _take(self, group: _Group, rows: list[np.ndarray | None]) -> None:
+        video = group.video
         with self.counting:
-            video.probabilities[item.place] = row
-            video.unscored -= 1
+            video.probabilities.update(enumerate(rows, start=group.place))
+            video.unscored -= len(group)
             complete = video.is_read and not video.unscored
         if complete:
             self._complete(video)
@@ -293,7 +308,7 @@ class _Run:
         result = VideoResult(video=video.name, status=NO_FACE, frames=video.frames)
         if not video.faces:
             return result
-        probabilities = np.stack(video.probabilities)
+        probabilities = np.stack([video.probabilities[place] for place in range(len(video.faces))])
         if not np.isfinite(probabilities).all():
             result.status, result.error = FAILED, "a model gave a score that is not a number; try --precision fp32"
             return result

@@ -5,6 +5,7 @@ is there, so a run killed at any moment loses at most the videos it was working 
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
@@ -31,7 +32,7 @@ class Journal:
         self.path = Path(path)
         self._results: dict[str, tuple[list, VideoResult]] = {}
         try:
-            self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115  open until `close`
+            self._file = open(self.path, "ab+", buffering=0)  # noqa: SIM115  open until `close`
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
@@ -45,18 +46,23 @@ class Journal:
         """Read what is there, cut off a line that was not finished, and begin a new journal with the settings."""
         self._file.seek(0)
         end = 0
-        for line in self._file:
-            if not line.endswith("\n"):
+        for number, line in enumerate(self._file.read().splitlines(keepends=True), start=1):
+            if not line.endswith(b"\n"):
                 break
-            end += len(line.encode())
-            record = json.loads(line)
-            if "video" in record:
-                identity = record.pop("identity")
-                faces = [ScoredFace(**{**face, "bbox": tuple(face["bbox"])}) for face in record.pop("faces")]
-                self._results[record["video"]] = identity, VideoResult(**record, faces=faces)
+            end += len(line)
+            try:
+                self._take(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise OutputError(f"{self.path}: line {number} is damaged; delete the file to start anew") from error
         self._file.truncate(end)
         if not end:
             self._write({"settings": settings})
+
+    def _take(self, record: dict) -> None:
+        if "video" in record:
+            identity = record.pop("identity")
+            faces = [ScoredFace(**{**face, "bbox": tuple(face["bbox"])}) for face in record.pop("faces")]
+            self._results[record["video"]] = identity, VideoResult(**record, faces=faces)
 
     def done(self, video: str, path: str) -> VideoResult | None:
         """The result of a video that need not be scored again."""
@@ -68,10 +74,13 @@ class Journal:
         self._write({**asdict(result), "identity": _identity(path)})
 
     def _write(self, record: dict) -> None:
+        line = json.dumps(record).encode() + b"\n"
+        end = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            self._file.truncate(end)
             raise OutputError(f"{self.path}: can't be written ({error.strerror}); what was written is kept") from error
 
     def close(self) -> None:

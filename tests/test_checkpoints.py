@@ -145,4 +145,4 @@ def test_check_checkpoint_tool(tmp_path, capsys):
     assert "good: DeepFakeClassifier, 362 tensors, input 64 px" in capsys.readouterr().out
     assert check_checkpoint.main([str(bad), str(good)]) == 1
     captured = capsys.readouterr()
-    assert "bad: is not a PyTorch checkpoint" in captured.err and "good" in captured.out
+    assert "bad: refused" in captured.err and "good" in captured.out

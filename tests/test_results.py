@@ -1,0 +1,217 @@
+"""Files of results: the journal after every kind of stop, and the CSVs."""
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from inference.results import (
+    Journal,
+    OutputError,
+    check_writable,
+    fingerprint,
+    summarise,
+    write_faces,
+    write_submission,
+)
+
+FACE = ScoredFace(frame=3, face=1, bbox=(-2, 5, 40, 60), detector_score=0.99, probabilities=[0.1, 0.123456789])
+SETTINGS = {"models": ["a"]}
+
+
+def result(video="a.mp4", status=OK, **kwargs):
+    return VideoResult(video=video, status=status, **kwargs)
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"12345")
+    return str(path)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "journal.jsonl"
+
+
+def written(journal, path, *results):
+    opened = Journal(journal, SETTINGS)
+    for each in results:
+        opened.add(each, path)
+    opened.close()
+
+
+def done(journal, path, name="a.mp4"):
+    opened = Journal(journal, SETTINGS)
+    try:
+        return opened.done(name, path)
+    finally:
+        opened.close()
+
+
+def test_results_come_back_as_they_were(journal, video):
+    original = result(score=0.1 + 0.2, model_scores=[0.3, 1 / 3], frames=32, faces=[FACE])
+    written(journal, video, original)
+    assert done(journal, video) == original
+    assert done(journal, video, "b.mp4") is None
+
+
+@pytest.mark.parametrize("status, is_done", [(OK, True), (NO_FACE, True), (UNREADABLE, False), (FAILED, False)])
+def test_what_could_not_be_read_is_tried_again(journal, video, status, is_done):
+    written(journal, video, result(status=status))
+    assert bool(done(journal, video)) == is_done
+
+
+def test_changed_file_is_not_done(journal, video):
+    written(journal, video, result())
+    with open(video, "ab") as file:
+        file.write(b"6")
+    assert done(journal, video) is None
+    os.remove(video)
+    assert done(journal, video) is None
+
+
+def test_last_of_several_results_counts(journal, video):
+    written(journal, video, result(status=UNREADABLE), result(score=0.7))
+    assert done(journal, video).score == 0.7
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_line_that_was_not_finished(journal, video, cut):
+    written(journal, video, result("a.mp4"), result("b.mp4"))
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    assert done(journal, video, "a.mp4") and done(journal, video, "b.mp4") is None
+    written(journal, video, result("c.mp4"))
+    assert done(journal, video, "a.mp4") and done(journal, video, "c.mp4")
+    assert json.loads(journal.read_text().splitlines()[0]) == {"settings": SETTINGS}
+
+
+def test_killed_in_the_first_line(journal, video):
+    journal.write_text('{"sett')
+    written(journal, video, result())
+    assert done(journal, video)
+
+
+def test_damaged_journal_names_itself(journal, video):
+    journal.write_text('{"settings": {}}\nrubbish\n')
+    with pytest.raises(OutputError, match=r"journal\.jsonl: line 2 is damaged; delete the file"):
+        Journal(journal, SETTINGS)
+
+
+def test_two_runs_at_once(journal):
+    first = Journal(journal, SETTINGS)
+    with pytest.raises(OutputError, match="another run is writing the same results"):
+        Journal(journal, SETTINGS)
+    first.close()
+    Journal(journal, SETTINGS).close()
+
+
+@pytest.fixture
+def full_disk():
+    """No file of this process may grow beyond 400 bytes: as on a full disk, writing fails in the middle."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_full_disk(journal, video, tmp_path, full_disk):
+    opened = Journal(journal, SETTINGS)
+    opened.add(result("a.mp4"), video)
+    with pytest.raises(
+        OutputError,
+        match=r"journal\.jsonl: can't be written \(No space left on device|File too large\); what was written is kept",
+    ):
+        for _ in range(3):
+            opened.add(result("b.mp4"), video)
+    opened.close()
+    assert done(journal, video, "a.mp4")
+    with pytest.raises(OutputError, match="the scores are kept"):
+        write_submission(tmp_path / "s.csv", [result()] * 100)
+    assert not (tmp_path / "s.csv").exists() and not list(tmp_path.glob(".s.csv*"))
+
+
+def test_submission(tmp_path):
+    path = tmp_path / "s.csv"
+    write_submission(path, [result("a,b.mp4", score=0.25), result('q"\n.mp4', NO_FACE), result("\udcff.mp4")])
+    assert path.read_bytes() == b'filename,label\n"a,b.mp4",0.25\n"q""\n.mp4",0.5\n\xff.mp4,0.5\n'
+    assert os.listdir(tmp_path) == ["s.csv"]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "s.csv"
+    write_submission(path, [result()])
+    before = path.read_bytes()
+    with pytest.raises(AttributeError):
+        write_submission(path, [result(), None])
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["s.csv"]
+
+
+def test_faces(tmp_path):
+    path = tmp_path / "f.csv"
+    write_faces(path, [result(faces=[FACE, FACE]), result("b.mp4", NO_FACE)], ["m1", "m2"])
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["video", "frame", "face", "x1", "y1", "x2", "y2", "detector_score", "m1", "m2"]
+    assert rows[1:] == [["a.mp4", "3", "1", "-2", "5", "40", "60", "0.99", "0.1", "0.123456789"]] * 2
+
+
+def test_summary():
+    results = [
+        result("a", frames=32),
+        result("b", frames=9),
+        result("c", NO_FACE, frames=32),
+        result("d", UNREADABLE, error="is empty"),
+        result("e", FAILED, error="a defect"),
+        result("f", frames=9, at_face_limit=True),
+    ]
+    assert summarise(results, 32) == {
+        "videos": 6,
+        "scored": 3,
+        "no_face": ["c"],
+        "unreadable": {"d": "is empty"},
+        "failed": {"e": "a defect"},
+        "fewer_frames": {"b": 9},
+    }
+
+
+def test_fingerprint():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
+    assert len(fingerprint({})) == 8
+
+
+def test_check_writable(tmp_path):
+    check_writable(tmp_path / "new" / "folder" / "s.csv")
+    assert os.listdir(tmp_path / "new" / "folder") == []
+    with pytest.raises(OutputError, match="is a folder"):
+        check_writable(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="can't be written"):
+        check_writable(tmp_path / "file" / "s.csv")
+    with pytest.raises(OutputError, match="can't be written"):
+        check_writable("/proc/s.csv")
+
+
+def test_journal_survives_sigkill(journal, video):
+    """Every line that was added is there after a kill without warning."""
+    code = f"""
+import os, signal
+from inference.pipeline import VideoResult
+from inference.results import Journal
+journal = Journal({str(journal)!r}, {SETTINGS!r})
+for i in range(20):
+    journal.add(VideoResult(video=f"{{i}}.mp4", status="ok", score=i / 7), {video!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    for i in range(20):
+        assert done(journal, video, f"{i}.mp4").score == i / 7
