@@ -10,6 +10,7 @@ any torch device.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -21,18 +22,20 @@ class NumpyImages:
     """Images (uint8, (h, w, 3)) on the CPU."""
 
     def __init__(self, images: Sequence[np.ndarray]):
-        self.tables = np.stack([cv2.integral(image, sdepth=cv2.CV_32S) for image in images])
+        self.tables = [cv2.integral(image, sdepth=cv2.CV_32S) for image in images]
         self.height, self.width = images[0].shape[:2]
 
     def pool(self, number: int, height: int, width: int) -> np.ndarray:
         """Image `number` scaled to (1, height, width, 3), float32 in 0 to 255."""
         table = self.tables[number]
-        top, bottom = _edges(0, self.height, height)
-        left, right = _edges(0, self.width, width)
-        rows = table[bottom] - table[top]
-        sums = np.take(rows, right, axis=1) - np.take(rows, left, axis=1)
-        counts = (bottom - top)[:, None] * (right - left)[None, :]
-        return (sums.astype(np.float32) / counts[..., None].astype(np.float32))[None]
+        top, bottom, left, right, share = _whole_image(self.height, self.width, height, width)
+        rows = table[bottom]
+        rows -= table[top]
+        sums = np.take(rows, right, axis=1)
+        sums -= np.take(rows, left, axis=1)
+        means = sums.astype(np.float32)
+        means *= share
+        return means[None]
 
     def pool_boxes(self, numbers: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
         """Boxes scaled to (n, size, size, 3), float32 in 0 to 255.
@@ -40,10 +43,14 @@ class NumpyImages:
         `numbers` says which image each box lies in; `boxes` is int (n, 4): x1, y1, x2, y2 inside the image, x2 and y2
         just outside the box.
         """
-        places, counts = _corners(numbers, boxes, size, self.height, self.width)
-        flat = torch.from_numpy(self.tables.reshape(-1, 3))  # torch gathers rows of three several times faster
-        picked = [flat.index_select(0, torch.from_numpy(place)) for place in places]
-        return _combine(picked, size).numpy().astype(np.float32) / counts
+        pooled = np.empty((len(boxes), size, size, 3), np.float32)
+        for number in np.unique(numbers):
+            mine = numbers == number
+            places, counts = _corners(np.zeros(mine.sum()), boxes[mine], size, self.height, self.width)
+            flat = torch.from_numpy(self.tables[number].reshape(-1, 3))  # torch gathers rows of three faster than NumPy
+            picked = [flat.index_select(0, torch.from_numpy(place)) for place in places]
+            pooled[mine] = _combine(picked, size).numpy().astype(np.float32) / counts
+        return pooled
 
 
 class TorchImages:
@@ -67,6 +74,15 @@ class TorchImages:
         flat = self.tables.reshape(-1, 3)
         picked = [flat.index_select(0, torch.from_numpy(place).to(self.device)) for place in places]
         return _combine(picked, size).float() / torch.from_numpy(counts).to(self.device)
+
+
+@lru_cache(maxsize=256)  # about ten scales for each size of video
+def _whole_image(from_height: int, from_width: int, height: int, width: int) -> tuple[np.ndarray, ...]:
+    """Edges of the windows over a whole image, and one over the windows' pixel counts, (height, width, 1)."""
+    top, bottom = _edges(0, from_height, height)
+    left, right = _edges(0, from_width, width)
+    counts = (bottom - top)[:, None] * (right - left)[None, :]
+    return top, bottom, left, right, (1 / counts[..., None]).astype(np.float32)
 
 
 def _edges(start, length, parts: int) -> tuple[np.ndarray, np.ndarray]:

@@ -111,8 +111,8 @@ def write_checkpoint(path: Path, seed: int = 0, encoder: str = ENCODER, size: in
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
-    images = [torch.rand(16, 3, size, size)]
-    images += [torch.from_numpy(cv2.resize(f, (size, size))).permute(2, 0, 1)[None] / 255 for f in face_frames(8)]
+    images = [torch.rand(16, 3, SIZE, SIZE)]
+    images += [torch.from_numpy(cv2.resize(f, (SIZE, SIZE))).permute(2, 0, 1)[None] / 255 for f in face_frames(8)]
     with torch.no_grad():
         logits = module.train()((torch.cat(images) - 0.45) / 0.225)
         module.fc.weight.mul_(2 / logits.std())

@@ -1,0 +1,1 @@
+"""Measurements: ratios against the reference recipe, taken in one run."""

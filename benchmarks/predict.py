@@ -1,0 +1,205 @@
+"""Videos per minute of the reference recipe and of this project, stage by stage, in one run.
+
+    python -m benchmarks.predict [--videos DIR] [--models CKPT ...] [--device cpu] [--rounds 2]
+
+Input: 1080p videos (one is made where none are given: 10 s, 300 frames, one face) and B7 checkpoints (random weights
+where none are given: as fast, but no detector). Output: a table in Markdown. A stage's figure is seconds for one video
+with nothing else running; "together" is what counts: seconds a video when many are done. "score" is the largest
+difference from the recipe's score of a video, "memory" the peak beyond what the loaded models take. Runs alternate, so
+that a machine that changes its pace does not favour one side. Leave the machine alone meanwhile.
+"""
+
+import argparse
+import gc
+import platform
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.recipe import Recipe
+from inference.ensemble import Ensemble, build_ensemble
+from inference.faces import THRESHOLDS, FaceExtractor, prepare_face
+from inference.pipeline import Pipeline
+from inference.sampling import evenly_spaced
+from inference.strategies import confident_strategy
+from preprocessing.face_detector import FacenetDetector
+from preprocessing.video import iter_frames
+from runtime import openvino_engine
+from runtime.device import available_cores, resolve_device
+from training.zoo.checkpoints import load_model
+
+FRAMES, SIZE = 32, 380
+
+
+@dataclass(kw_only=True)
+class Contender:
+    """One way of predicting, and what was measured of it."""
+
+    name: str
+    stages: Callable[[str], tuple[float, float, float]]
+    together: Callable[[list[str]], list[float]]
+    stage_seconds: tuple[float, float, float] = (0, 0, 0)
+    seconds: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    megabytes: float = 0
+
+
+def recipe(checkpoints: list[str], device: torch.device) -> Contender:
+    runner = Recipe([load_model(path).module for path in checkpoints], device, FRAMES, SIZE)
+
+    def stages(path: str) -> tuple[float, float, float]:
+        runner.predict(path)
+        return runner.times[-1]
+
+    return Contender(
+        name=f"recipe, {'fp16' if device.type == 'cuda' else 'fp32'}", stages=stages, together=runner.predict_set
+    )
+
+
+def ours(checkpoints: list[str], device: torch.device, engine: str, precision: str) -> Contender:
+    cores = available_cores()
+    detector = FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=cores)
+    modules = [(path, load_model(path).module, SIZE) for path in checkpoints]
+    ensemble = build_ensemble(modules, device=device, precision=precision, engine=engine, lanes=cores)
+    extractor = FaceExtractor(lambda path: iter_frames(path, lambda count: evenly_spaced(count, FRAMES)), detector)
+    pipeline = Pipeline(extractor, ensemble, confident_strategy, workers=cores)
+
+    def stages(path: str) -> tuple[float, float, float]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        start = time.perf_counter()
+        for _ in iter_frames(path, lambda count: evenly_spaced(count, FRAMES)):
+            pass
+        decoded = time.perf_counter()
+        found = [faces for _, _, faces in extractor.iter_frames_with_faces(path)]
+        detected = time.perf_counter()
+        images = [prepare_face(face.crop, SIZE) for faces in found for face in faces][: 4 * FRAMES - 1]
+        prepared = time.perf_counter()
+        in_lanes(ensemble, images)
+        torch.set_num_threads(before)
+        decode = decoded - start
+        return decode, detected - decoded - decode, time.perf_counter() - prepared
+
+    def together(paths: list[str]) -> list[float]:
+        scores = {result.video: result.score for result in pipeline.run((str(i), path) for i, path in enumerate(paths))}
+        return [scores[str(i)] for i in range(len(paths))]
+
+    return Contender(name=f"ours, {engine}, {precision}", stages=stages, together=together)
+
+
+def in_lanes(ensemble: Ensemble, images: list[np.ndarray]) -> None:
+    batches = [images[i : i + ensemble.batch_size] for i in range(0, len(images), ensemble.batch_size)]
+
+    def lane(number: int) -> None:
+        torch.set_num_threads(1)
+        for batch in batches[number :: ensemble.lanes]:
+            ensemble.score({SIZE: batch})
+
+    threads = [threading.Thread(target=lane, args=(number,)) for number in range(ensemble.lanes)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def measure(contenders: list[Contender], paths: list[str], rounds: int) -> None:
+    for contender in contenders:
+        contender.stages(paths[0])  # warm up
+        contender.stage_seconds = contender.stages(paths[0])
+    for _ in range(rounds):
+        for contender in contenders:
+            gc.collect()
+            resting = reset_peak()
+            start = time.perf_counter()
+            contender.scores = contender.together(paths)
+            contender.seconds.append((time.perf_counter() - start) / len(paths))
+            contender.megabytes = max(contender.megabytes, peak() - resting)
+            print(f"  {contender.name}: {contender.seconds[-1]:.2f} s a video", flush=True)
+
+
+def reset_peak() -> float:
+    """Begin a new measurement of the process's peak memory (Linux); MB it takes now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def table(contenders: list[Contender]) -> str:
+    base = contenders[0]
+    lines = [
+        "| | decode s | detect s | classify s | together s | videos a minute | ratio | score | memory MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for contender in contenders:
+        seconds = statistics.median(contender.seconds)
+        ratio = statistics.median(a / b for a, b in zip(base.seconds, contender.seconds, strict=True))
+        difference = max(abs(a - b) for a, b in zip(base.scores, contender.scores, strict=True))
+        stages = " | ".join(f"{value:.2f}" for value in contender.stage_seconds)
+        lines.append(
+            f"| {contender.name} | {stages} | {seconds:.2f} | {60 / seconds:.1f} | {ratio:.1f} | {difference:.4f} "
+            f"| {contender.megabytes:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def make_video(folder: str) -> str:
+    from tests import media
+
+    frames = media.face_frames(300, 1920, 1080, 420)
+    return str(media.write_video(Path(folder) / "made.mp4", frames, options={"crf": "23", "preset": "fast"}))
+
+
+def make_checkpoint(folder: str) -> str:
+    from tests import media
+
+    return str(media.write_checkpoint(Path(folder) / "b7", encoder="tf_efficientnet_b7_ns", size=SIZE))
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare with the reference recipe")
+    parser.add_argument("--videos", help="folder with *.mp4 (default: one is made)")
+    parser.add_argument("--models", nargs="+", metavar="CKPT", help="B7 checkpoints (default: one of random weights)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--count", type=int, default=6, help="videos in a round; files are used again (default: 6)")
+    args = parser.parse_args()
+    device = resolve_device(args.device)
+    with tempfile.TemporaryDirectory() as folder:
+        files = sorted(map(str, Path(args.videos).glob("*.mp4"))) if args.videos else [make_video(folder)]
+        checkpoints = args.models or [make_checkpoint(folder)]
+        contenders = [recipe(checkpoints, device)]
+        if device.type == "cuda":
+            contenders += [ours(checkpoints, device, "torch", precision) for precision in ("fp16", "fp32")]
+        else:
+            engines = ["openvino", "torch"] if openvino_engine.is_installed() else ["torch"]
+            contenders += [ours(checkpoints, device, engine, p) for engine in engines for p in ("bf16", "fp32")]
+        paths = [files[i % len(files)] for i in range(args.count)]
+        measure(contenders, paths, args.rounds)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    print(
+        f"\n{date.today()}, {name}, {available_cores()} cores, {len(checkpoints)} B7, {len(paths)} videos, PyTorch {torch.__version__}\n"
+    )
+    print(table(contenders))
+
+
+if __name__ == "__main__":
+    main()
