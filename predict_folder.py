@@ -25,7 +25,7 @@ from tqdm import tqdm
 from inference.ensemble import Ensemble, build_ensemble
 from inference.faces import THRESHOLDS, FaceExtractor
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult
-from inference.ranks import Ranks
+from inference.ranks import LaunchError, Ranks
 from inference.results import (
     Journal,
     OutputError,
@@ -93,15 +93,13 @@ def _positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    ranks = Ranks()
     try:
-        return predict(args, ranks)
-    except (InputError, OutputError, CheckpointError, ChoiceError) as error:
+        return predict(args, Ranks())
+    except (InputError, OutputError, CheckpointError, ChoiceError, LaunchError) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if ranks.rank == 0:
-            print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        print("stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
 
 

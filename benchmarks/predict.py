@@ -195,9 +195,8 @@ def main() -> None:
         paths = [files[i % len(files)] for i in range(args.count)]
         measure(contenders, paths, args.rounds)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    print(
-        f"\n{date.today()}, {name}, {available_cores()} cores, {len(checkpoints)} B7, {len(paths)} videos, PyTorch {torch.__version__}\n"
-    )
+    machine = f"{name}, {available_cores()} cores, PyTorch {torch.__version__}"
+    print(f"\n{date.today()}, {machine}: {len(checkpoints)} B7, {len(paths)} videos, {args.rounds} rounds\n")
     print(table(contenders))
 
 

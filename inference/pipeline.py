@@ -9,6 +9,7 @@ another thread needs a core too.
 
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -30,6 +31,7 @@ NO_FACE = "no_face"  # it was read, and no face was found
 UNREADABLE = "unreadable"  # the file is missing, no video, damaged, not permitted
 FAILED = "failed"  # something else went wrong
 
+_STOP_SECONDS = 10
 _FACES_AHEAD = 64  # found and not yet in a batch; 28 MB at 380 pixels
 
 
@@ -152,8 +154,9 @@ class _Run:
 
     def stop(self) -> None:
         self.stopping.set()
-        for thread in self.threads:
-            thread.join()
+        patience = time.monotonic() + _STOP_SECONDS
+        for thread in self.threads:  # those in the middle of a long decode end with the process
+            thread.join(max(0, patience - time.monotonic()))
         torch.set_num_threads(self.threads_before[0])
         cv2.setNumThreads(self.threads_before[1])
 
@@ -192,6 +195,8 @@ class _Run:
         crops: list[np.ndarray] = []
         try:
             for _, _, faces in self.pipeline.extractor.iter_frames_with_faces(path):
+                if self.stopping.is_set():
+                    raise _Stopped
                 video.frames += 1
                 for face in faces[: self.pipeline.max_faces - len(video.faces)]:
                     video.faces.append(face.without_crop())

@@ -20,6 +20,10 @@ _POLL_SECONDS = 0.1
 _TIMEOUT = timedelta(days=7)  # a rank may wait at the end for as long as another's last video takes
 
 
+class LaunchError(Exception):
+    """The environment names other processes and does not say how to reach them."""
+
+
 class Ranks:
     """This process among the others: `rank` of `world_size`, `local_rank` of `local_world_size` on this machine.
 
@@ -33,7 +37,12 @@ class Ranks:
         self.local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         self._store = None
         if self.world_size > 1:
-            store, rank, world_size = next(rendezvous("env://", timeout=_TIMEOUT))
+            try:
+                store, rank, world_size = next(rendezvous("env://", timeout=_TIMEOUT))
+            except ValueError as error:
+                raise LaunchError(
+                    f"WORLD_SIZE is {self.world_size}, but: {error}. Use torchrun, or unset it"
+                ) from error
             dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
             self._store = dist.PrefixStore("predict", store)
 

@@ -46,10 +46,8 @@ class NumpyImages:
         pooled = np.empty((len(boxes), size, size, 3), np.float32)
         for number in np.unique(numbers):
             mine = numbers == number
-            places, counts = _corners(np.zeros(mine.sum()), boxes[mine], size, self.height, self.width)
-            flat = torch.from_numpy(self.tables[number].reshape(-1, 3))  # torch gathers rows of three faster than NumPy
-            picked = [flat.index_select(0, torch.from_numpy(place)) for place in places]
-            pooled[mine] = _combine(picked, size).numpy().astype(np.float32) / counts
+            table = torch.from_numpy(self.tables[number])[None]  # torch gathers rows of three faster than NumPy
+            pooled[mine] = _pool_boxes(table, np.zeros(mine.sum()), boxes[mine], size).numpy()
         return pooled
 
 
@@ -57,23 +55,18 @@ class TorchImages:
     """Images (uint8, (h, w, 3)) on a torch device: the same as NumpyImages, for all images at once."""
 
     def __init__(self, images: Sequence[np.ndarray], device: torch.device):
-        self.device = device
-        self.images = torch.from_numpy(np.stack(images)).to(device)
-        self.height, self.width = images[0].shape[:2]
-        sums = self.images.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
+        pixels = torch.from_numpy(np.stack(images)).to(device)
+        sums = pixels.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
         self.tables = F.pad(sums, (0, 0, 1, 0, 1, 0))
+        self.planes = pixels.permute(0, 3, 1, 2).float().contiguous()
 
     def pool_all(self, height: int, width: int) -> torch.Tensor:
         """Every image scaled to (n, height, width, 3), float32 in 0 to 255."""
-        planes = self.images.permute(0, 3, 1, 2).float()
-        return F.interpolate(planes, size=(height, width), mode="area").permute(0, 2, 3, 1)
+        return F.interpolate(self.planes, size=(height, width), mode="area").permute(0, 2, 3, 1)
 
     def pool_boxes(self, numbers: np.ndarray, boxes: np.ndarray, size: int) -> torch.Tensor:
         """As NumpyImages.pool_boxes."""
-        places, counts = _corners(numbers, boxes, size, self.height, self.width)
-        flat = self.tables.reshape(-1, 3)
-        picked = [flat.index_select(0, torch.from_numpy(place).to(self.device)) for place in places]
-        return _combine(picked, size).float() / torch.from_numpy(counts).to(self.device)
+        return _pool_boxes(self.tables, numbers, boxes, size)
 
 
 @lru_cache(maxsize=256)  # about ten scales for each size of video
@@ -91,23 +84,20 @@ def _edges(start, length, parts: int) -> tuple[np.ndarray, np.ndarray]:
     return start + i * length // parts, start - (-(i + 1) * length // parts)
 
 
-def _corners(
-    numbers: np.ndarray, boxes: np.ndarray, size: int, height: int, width: int
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Flat positions of the four corners of every window in the stacked tables, and the windows' pixel counts."""
+def _pool_boxes(tables: torch.Tensor, numbers: np.ndarray, boxes: np.ndarray, size: int) -> torch.Tensor:
+    """Area averages (n, size, size, 3) of boxes of the images behind `tables`, int32 (images, h + 1, w + 1, 3)."""
+    _, rows, columns, _ = tables.shape
     boxes = boxes.astype(np.int64)
     left, right = _edges(boxes[:, 0:1], boxes[:, 2:3] - boxes[:, 0:1], size)
     top, bottom = _edges(boxes[:, 1:2], boxes[:, 3:4] - boxes[:, 1:2], size)
-    first_row = numbers.astype(np.int64)[:, None] * (height + 1)
+    first_row = numbers.astype(np.int64)[:, None] * rows
+    edges = [left, right, (first_row + top) * columns, (first_row + bottom) * columns]
+    left, right, top, bottom = (torch.from_numpy(edge).to(tables.device) for edge in edges)
+    flat = tables.reshape(-1, 3)
 
-    def places(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return (((first_row + rows) * (width + 1))[:, :, None] + columns[:, None, :]).reshape(-1)
+    def corner(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        return flat.index_select(0, (rows[:, :, None] + columns[:, None, :]).reshape(-1))
 
-    counts = (bottom - top)[:, :, None] * (right - left)[:, None, :]
-    corners = [places(bottom, right), places(top, right), places(bottom, left), places(top, left)]
-    return corners, counts[..., None].astype(np.float32)
-
-
-def _combine(corners: list[torch.Tensor], size: int) -> torch.Tensor:
-    bottom_right, top_right, bottom_left, top_left = corners
-    return (bottom_right - top_right - bottom_left + top_left).reshape(-1, size, size, 3)
+    sums = corner(bottom, right) - corner(top, right) - corner(bottom, left) + corner(top, left)
+    counts = ((bottom - top) // columns)[:, :, None] * (right - left)[:, None, :]
+    return sums.reshape(-1, size, size, 3).float() / counts[..., None].float()

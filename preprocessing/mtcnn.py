@@ -58,6 +58,8 @@ class Networks:
 
     def __init__(self, device: torch.device, engine: str, threads: int):
         self.device = device
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # a mantissa of 10 bits moves boxes too
         modules = {"pnet": _Proposals(), "rnet": _Refinement(RNet()), "onet": _Refinement(ONet())}
         examples = {"pnet": (96, 96), "rnet": (24, 24), "onet": (48, 48)}
         self._run: dict[str, Callable] = {}

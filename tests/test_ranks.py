@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from inference.ranks import Ranks
+from inference.ranks import LaunchError, Ranks
 
 
 def torchrun(tmp_path, body, processes=2):
@@ -25,6 +25,14 @@ def test_alone():
     assert ranks.broadcast("x") == "x"
     assert list(ranks.results([1, 2, 3], lambda items: (10 * item for item in items))) == [10, 20, 30]
     ranks.close()
+
+
+def test_environment_without_a_meeting_point(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(LaunchError, match=r"WORLD_SIZE is 2, but: .*MASTER_ADDR.* Use torchrun, or unset it"):
+        Ranks()
 
 
 def test_even_in_time_and_each_once(tmp_path):
