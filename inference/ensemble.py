@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from inference.fold import fold_batch_norms
 from runtime import openvino_engine
 from runtime.device import DTYPES
 from runtime.openvino_engine import OpenVinoNetwork
@@ -70,7 +71,7 @@ def build_ensemble(
     batch_size: int | None = None,
     lanes: int = 1,
 ) -> Ensemble:
-    """Put classifiers, given as (name, module, input size), on a device at a precision.
+    """Put classifiers, given as (name, module, input size), on a device at a precision; the modules are used up.
 
     `engine` is "torch", "openvino" (CPU, fp32 or bf16) or "auto", which takes OpenVINO on a CPU where it is installed.
     """
@@ -82,6 +83,7 @@ def build_ensemble(
         torch.backends.cudnn.allow_tf32 = False
     models = []
     for name, module, size in modules:
+        fold_batch_norms(module)
         if engine == "openvino":
             logits = _openvino_logits(module, size, precision, batch_size, lanes)
         else:
