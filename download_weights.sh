@@ -15,10 +15,14 @@ for name in "${PUBLISHED_MODELS[@]}"; do
     fi
     echo "$name: fetching"
     # curl's 33: the server can't resume; its 36: the part does not fit. Then the part is of no use.
-    curl --fail --location --retry 5 --continue-at - --output "$file.part" "$BASE_URL/$name" || {
+    curl --fail --location --retry 2 --continue-at - --output "$file.part" "$BASE_URL/$name" || {
         status=$?
         if [ $status -eq 33 ] || [ $status -eq 36 ]; then rm -f "$file.part"; fi
         missing+=("$name (download failed, curl's code $status)")
+        if [ $status -eq 6 ]; then  # no such host: the others would fail alike
+            echo "error: no internet here? Fetch $BASE_URL/{${PUBLISHED_MODELS[*]}} elsewhere into $ROOT/weights" >&2
+            exit 1
+        fi
         continue
     }
     if (cd "$ROOT" && "$PYTHON" -m training.tools.check_checkpoint "$file.part"); then

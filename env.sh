@@ -1,6 +1,6 @@
 # Sourced by the shell scripts: where the project lies, which Python it uses (that of `make setup`, else the container's).
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-if [ -x "$ROOT/.venv/bin/python" ]; then
+if [ -f "$ROOT/.venv/ready" ]; then
     PYTHON=$ROOT/.venv/bin/python
 else
     PYTHON=$(command -v python || command -v python3) || { echo "error: no Python found; run make setup" >&2; exit 1; }

@@ -52,8 +52,8 @@ def predict_on_video(
 ) -> float:
     """Score of one video, the mean over models; 0.5, with the reason printed, where it can't be scored.
 
-    `batch_size` is the number of frames read; at most 4 * batch_size - 1 faces are scored. A model takes float RGB
-    (n, 3, input_size, input_size), normalised, and returns logits (n, 1) or (n,).
+    `batch_size` is meant to be the number of frames that the extractor reads: at most 4 * batch_size - 1 faces are
+    scored. A model takes float RGB (n, 3, input_size, input_size), normalised, and returns logits (n, 1) or (n,).
     """
     folder, name = os.path.split(video_path)
     return predict_on_video_set(

@@ -11,25 +11,25 @@ it). With torchrun the videos are shared between processes, GPUs and machines:
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import stat
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from inference.ensemble import Ensemble, build_ensemble
+from inference.ensemble import Ensemble, build_ensemble, default_batch_size
 from inference.faces import THRESHOLDS, FaceExtractor
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_strategy
 from inference.ranks import LaunchError, Ranks
 from inference.results import (
     Journal,
     OutputError,
-    check_writable,
+    check_outputs,
     file_digest,
     fingerprint,
     summarise,
@@ -56,7 +56,7 @@ class InputError(Exception):
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Predict test videos", formatter_class=argparse.RawTextHelpFormatter)
     arg = parser.add_argument
-    arg("--weights-dir", default="weights", help="folder with checkpoints (default: weights)")
+    arg("--weights-dir", default="weights", help="folder with checkpoints (default: weights, in the current folder)")
     arg("--models", nargs="+", required=True, metavar="FILE", help="checkpoint files in it: the ensemble")
     arg("--test-dir", required=True, help="folder with videos (*.mp4)")
     arg("--output", default="submission.csv", help="CSV to write (default: submission.csv)")
@@ -69,38 +69,68 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=PRECISIONS,
         default="auto",
         help="of the classifiers: auto is fp16 on a GPU as in the reference, fp32 on a CPU.\n"
-        "bf16 on a CPU that has AMX is twice as fast; on the test videos it moved\n"
-        "a video's score by up to 0.005. The face detector always runs in fp32.",
+        "bf16 on a CPU that has AMX scores faces twice as fast, and moved the score of a\n"
+        "video by up to 0.005 in tests. The face detector always runs in fp32.",
     )
     arg("--engine", choices=ENGINES, default="auto", help="auto is OpenVINO on a CPU where it is installed, else torch")
     arg("--workers", type=_positive, metavar="N", help="threads that read videos and find faces (default: CPU cores)")
-    arg("--batch-size", type=_positive, metavar="N", help="faces scored at a time (default: 2 on a CPU, 64 on a GPU)")
+    arg(
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="faces scored at a time (default: 2 on a CPU, where more are slower, 64 on a GPU)",
+    )
     arg("--frames-per-batch", type=_positive, metavar="N", help="frames searched at a time (default: 8, GPU: 32)")
-    arg("--encoder", choices=ENCODERS, metavar="NAME", help="for checkpoints that don't name theirs (default: b7)")
-    arg("--size", type=_positive, metavar="N", help="input side for checkpoints that don't name theirs (default: 380)")
+    arg(
+        "--encoder",
+        choices=ENCODERS,
+        metavar="NAME",
+        help="for checkpoints that don't name theirs:\n" + ", ".join(ENCODERS),
+    )
+    arg(
+        "--size",
+        type=_positive,
+        metavar="N",
+        help="input side in pixels for checkpoints that don't name theirs (default: 380)",
+    )
     arg("--strict", action="store_true", help="exit code 1 if any video got 0.5 for want of a face or a readable file")
     arg("--overwrite", action="store_true", help="score all videos again, also those done with the same settings")
     return parser.parse_args(argv)
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal's encoding does not
+    ranks = None
     try:
-        return predict(args, Ranks())
+        ranks = Ranks()
+        return predict(args, ranks)
     except (InputError, OutputError, CheckpointError, ChoiceError, LaunchError) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, _Terminated) as stop:
+        if ranks is None or ranks.rank == 0:
+            print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+    except BrokenPipeError:  # whoever read our output has gone; nothing is to be said to anyone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: the same as Ctrl-C."""
+
+
+def _terminate(*_) -> None:
+    raise _Terminated
 
 
 def predict(args: argparse.Namespace, ranks: Ranks) -> int:
@@ -109,60 +139,94 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     precision = resolve_precision(args.precision, device)
     engine = resolve_engine(args.engine, device, precision)
     checkpoints = [os.path.join(args.weights_dir, name) for name in args.models]
+    if ranks.rank:
+        return assist(args, ranks, device, precision, engine, checkpoints)
 
     # list the work and skip what is done
-    journal, videos, todo = None, [], []
-    if ranks.rank == 0:
+    try:
         videos = list_videos(args.test_dir)
         check_checkpoints(args.weights_dir, args.models)
-        for path in filter(None, (args.output, args.faces_csv)):
-            check_writable(path)
-        settings = describe_settings(args, device, precision, engine, checkpoints)
-        journal = open_journal(args, settings)
         paths = [(name, os.path.join(args.test_dir, name)) for name in videos]
+        settings = describe_settings(args, device, precision, engine, checkpoints)
+        files = output_files(args, settings)
+        check_outputs(files, [*checkpoints, *(path for _, path in paths)])
+        journal = Journal(files["journal of --output"], settings, args.overwrite)
+    except BaseException:
+        ranks.broadcast(None)  # the others leave without a word
+        raise
+    try:
         finished = {name: result for name, path in paths if (result := journal.done(name, path))}
         todo = sorted((item for item in paths if item[0] not in finished), key=_size, reverse=True)
-        print(f"Predicting {len(videos)} videos" + (f", {len(finished)} of them done before" if finished else ""))
-    todo = ranks.broadcast(todo)
+        print(
+            f"Predicting {len(videos)} videos" + (f", {len(finished)} of them done before" if finished else ""),
+            flush=True,
+        )
+        ranks.broadcast(todo)
+        for result in finished.values():
+            if result.faces:
+                apply_strategy(result, STRATEGIES[args.strategy])
 
-    # process
-    if todo:
-        pipeline = build_pipeline(args, ranks, device, precision, engine, checkpoints)
-        progress = tqdm(total=len(videos), initial=len(videos) - len(todo), unit="video", disable=ranks.rank > 0)
-        progress.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
-        with progress:
-            for result in ranks.results(todo, pipeline.run):
-                finished[result.video] = result
-                journal.add(result, os.path.join(args.test_dir, result.video))
-                progress.update()
-    ranks.close()
-    if ranks.rank:
-        return 0
+        # process
+        if todo:
+            pipeline = build_pipeline(args, ranks, device, precision, engine, checkpoints)
+            progress = tqdm(total=len(videos), initial=len(videos) - len(todo), unit="video")
+            progress.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+            with progress, contextlib.closing(ranks.results(todo, pipeline.run)) as results:
+                for result in results:
+                    finished[result.video] = result
+                    journal.add(result)
+                    progress.update()
+        ranks.close()
+    finally:
+        journal.close()
 
     # summarise
     results = [finished[name] for name in videos]
-    journal.close()
     write_submission(args.output, results)
     if args.faces_csv:
         write_faces(args.faces_csv, results, args.models)
     summary = summarise(results, args.frames_per_video)
-    write_summary(beside(args.output, "summary.json"), {**summary, "settings": settings})
+    write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": args.strategy})
     report(summary, args, time.time() - started)
     return exit_code(results, args.strict)
+
+
+def assist(
+    args: argparse.Namespace, ranks: Ranks, device: torch.device, precision: str, engine: str, checkpoints: list[str]
+) -> int:
+    """What a process other than rank 0 does: score videos until none is left."""
+    todo = ranks.broadcast(None)
+    if todo is None:
+        return 1
+    if todo:
+        pipeline = build_pipeline(args, ranks, device, precision, engine, checkpoints)
+        for _ in ranks.results(todo, pipeline.run):
+            raise AssertionError("results go to rank 0")
+    ranks.close()
+    return 0
 
 
 def list_videos(folder: str) -> list[str]:
     """Names of the *.mp4 in a folder, sorted; folders are left out. Raises InputError."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.is_dir()]
+            names = [entry.name for entry in entries if not _is_folder(entry)]
     except OSError as error:
         raise InputError(f"--test-dir {folder}: can't be read ({error.strerror}); name a folder with videos") from error
     videos = sorted(name for name in names if name.endswith(".mp4"))
     if not videos:
         other = f", only {len(names)} other files" if names else ""
         raise InputError(f"--test-dir {folder}: holds no *.mp4{other}; nothing was written")
+    if len(videos) < len(names):
+        print(f"{len(names) - len(videos)} other files are not *.mp4 and are left out")
     return videos
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle: as unreadable as any other bad file
+        return False
 
 
 def check_checkpoints(folder: str, names: list[str]) -> None:
@@ -189,25 +253,29 @@ def resolve_engine(engine: str, device: torch.device, precision: str) -> str:
 def describe_settings(
     args: argparse.Namespace, device: torch.device, precision: str, engine: str, checkpoints: list[str]
 ) -> dict:
-    """All that the scores depend on, besides the videos."""
+    """All that the faces' scores depend on, besides the videos."""
     return {
         "format": _RESULTS_FORMAT,
-        "models": dict(zip(args.models, map(file_digest, checkpoints), strict=True)),
+        "models": [[name, file_digest(path)] for name, path in zip(args.models, checkpoints, strict=True)],
         "encoder": args.encoder,
         "size": args.size,
         "frames_per_video": args.frames_per_video,
-        "strategy": args.strategy,
         "device": device.type,
         "precision": precision,
         "engine": engine,
+        "batch_size": args.batch_size or default_batch_size(device),
     }
 
 
-def open_journal(args: argparse.Namespace, settings: dict) -> Journal:
-    path = beside(args.output, f"{fingerprint(settings)}.jsonl")
-    if args.overwrite:
-        path.unlink(missing_ok=True)
-    return Journal(path, settings)
+def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:
+    """All files that the run writes, by what to call them in a message."""
+    stem = args.output.removesuffix(".csv")
+    files = {
+        "--output": args.output,
+        "journal of --output": f"{stem}.{fingerprint(settings)}.jsonl",
+        "summary of --output": f"{stem}.summary.json",
+    }
+    return {**files, "--faces-csv": args.faces_csv} if args.faces_csv else files
 
 
 def build_pipeline(
@@ -267,11 +335,6 @@ def exit_code(results: list[VideoResult], strict: bool) -> int:
     if not statuses & {OK, NO_FACE}:
         return 1
     return int(strict and statuses != {OK})
-
-
-def beside(output: str, suffix: str) -> Path:
-    """OUTPUT with another ending: submission.csv to submission.<suffix>."""
-    return Path(output).with_suffix(f".{suffix}")
 
 
 def printable(text: str) -> str:

@@ -60,6 +60,8 @@ class VideoReader:
     def _collect(self, path: str, select: Callable[[int], list[int]]) -> tuple[np.ndarray, list[int]] | None:
         try:
             indices, frames = zip(*iter_frames(path, select), strict=True)
+            if any(frame.shape != frames[0].shape for frame in frames):
+                raise VideoError(path, "changes the size of its frames; read it with preprocessing.video.iter_frames")
         except VideoError as error:
             if self.verbose:
                 print(error)

@@ -7,6 +7,7 @@ Every thread computes on one core, without barriers: several threads inside one 
 another thread needs a core too.
 """
 
+import os
 import queue
 import threading
 import time
@@ -31,7 +32,7 @@ NO_FACE = "no_face"  # it was read, and no face was found
 UNREADABLE = "unreadable"  # the file is missing, no video, damaged, not permitted
 FAILED = "failed"  # something else went wrong
 
-_STOP_SECONDS = 10
+_STOP_SECONDS = 5
 _FACES_AHEAD = 64  # found and not yet in a batch; 28 MB at 380 pixels
 
 
@@ -46,6 +47,7 @@ class VideoResult:
     frames: int = 0  # that were read
     at_face_limit: bool = False  # frames after the last face that counted were not looked at
     error: str | None = None
+    identity: tuple[int, int] | None = None  # of the file that was read: bytes, time of change in ns
     faces: list["ScoredFace"] = field(default_factory=list)
 
 
@@ -65,6 +67,7 @@ class _Video:
     """A video on its way: faces are added by one worker, scored by any lane."""
 
     name: str
+    identity: tuple[int, int] | None
     faces: list[Face] = field(default_factory=list)
     probabilities: dict[int, np.ndarray | None] = field(default_factory=dict)  # by place
     frames: int = 0
@@ -190,7 +193,7 @@ class _Run:
 
     def _read(self, name: str, path: str) -> None:
         """Find the faces of one video and hand them on as they come. An error in a video ends only that video."""
-        video = _Video(name=name)
+        video = _Video(name=name, identity=file_identity(path))
         size = self.pipeline.ensemble.group
         crops: list[np.ndarray] = []
         try:
@@ -297,7 +300,7 @@ class _Run:
         with self.counting:
             first, video.reported = not video.reported, True
         if first:
-            self.finished.put(VideoResult(video=video.name, status=status, frames=video.frames, error=error))
+            self.finished.put(self._blank(video, status, error))
 
     def _complete(self, video: _Video) -> None:
         with self.counting:
@@ -306,16 +309,22 @@ class _Run:
             try:
                 result = self._result(video)
             except Exception as error:  # noqa: BLE001  a strategy that fails on this video
-                result = VideoResult(video=video.name, status=FAILED, frames=video.frames, error=_describe(error))
+                result = self._blank(video, FAILED, _describe(error))
             self.finished.put(result)
 
+    def _blank(self, video: _Video, status: str, error: str | None = None) -> VideoResult:
+        return VideoResult(video=video.name, status=status, frames=video.frames, error=error, identity=video.identity)
+
     def _result(self, video: _Video) -> VideoResult:
-        result = VideoResult(video=video.name, status=NO_FACE, frames=video.frames)
+        result = self._blank(video, NO_FACE)
         if not video.faces:
             return result
         probabilities = np.stack([video.probabilities[place] for place in range(len(video.faces))])
         if not np.isfinite(probabilities).all():
-            result.status, result.error = FAILED, "a model gave a score that is not a number; try --precision fp32"
+            result.status, result.error = (
+                FAILED,
+                "a model gave a score that is not a number; if this is not fp32 yet, try --precision fp32",
+            )
             return result
         result.status = OK
         result.at_face_limit = len(video.faces) == self.pipeline.max_faces
@@ -329,9 +338,24 @@ class _Run:
             )
             for face, row in zip(video.faces, probabilities, strict=True)
         ]
-        result.model_scores = [float(self.pipeline.strategy(column)) for column in probabilities.T]
-        result.score = float(np.mean(result.model_scores))
+        apply_strategy(result, self.pipeline.strategy)
         return result
+
+
+def apply_strategy(result: VideoResult, strategy: Strategy) -> None:
+    """Set the scores of a video from those of its faces."""
+    probabilities = np.array([face.probabilities for face in result.faces], np.float32)
+    result.model_scores = [float(strategy(column)) for column in probabilities.T]
+    result.score = float(np.mean(result.model_scores))
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Size and time of change of a file, by which a later run knows it again; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _describe(error: Exception) -> str:

@@ -4,6 +4,7 @@ That is even in time, not in count. Rank 0 collects the results and is the only 
 results travel through torch.distributed's key-value store.
 """
 
+import contextlib
 import os
 import pickle
 import queue
@@ -17,6 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
+_STOP_SECONDS = 20
 _TIMEOUT = timedelta(days=7)  # a rank may wait at the end for as long as another's last video takes
 
 
@@ -36,6 +38,7 @@ class Ranks:
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
         self.local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         self._store = None
+        self._stopping = threading.Event()
         if self.world_size > 1:
             try:
                 store, rank, world_size = next(rendezvous("env://", timeout=_TIMEOUT))
@@ -72,7 +75,7 @@ class Ranks:
             dist.destroy_process_group()
 
     def _drawn(self, todo: Sequence[Any]) -> Iterator[Any]:
-        while (number := self._store.add("drawn", 1) - 1) < len(todo):
+        while not self._stopping.is_set() and (number := self._store.add("drawn", 1) - 1) < len(todo):
             yield todo[number]
 
     def _collect(self, todo: Sequence[Any], run: Callable[[Iterator], Iterator[T]]) -> Iterator[T]:
@@ -80,14 +83,25 @@ class Ranks:
 
         def work() -> None:
             try:
-                for result in run(self._drawn(todo)):
-                    own.put((True, result))
+                with contextlib.closing(run(self._drawn(todo))) as results:
+                    for result in results:
+                        own.put((True, result))
+                        if self._stopping.is_set():
+                            break
             except BaseException as error:  # noqa: BLE001  raised again by the thread that collects
                 own.put((False, error))
 
-        threading.Thread(target=work, daemon=True).start()
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            yield from self._received(own, len(todo))
+        finally:  # also when the one who takes the results gives up
+            self._stopping.set()
+            worker.join(_STOP_SECONDS)
+
+    def _received(self, own: queue.Queue, count: int) -> Iterator[Any]:
         received = taken = 0
-        while received < len(todo):
+        while received < count:
             try:
                 fine, result = own.get(timeout=_POLL_SECONDS)
                 if not fine:

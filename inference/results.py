@@ -4,17 +4,23 @@ The journal has one JSON object a line, the first of them the settings it was ma
 is there, so a run killed at any moment loses at most the videos it was working on.
 """
 
+import contextlib
 import csv
 import errno
 import fcntl
 import hashlib
+import io
+import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult, file_identity
+from training.zoo.checkpoints import CheckpointError
 
 
 class OutputError(Exception):
@@ -25,12 +31,13 @@ class Journal:
     """The finished videos of runs with the same settings, kept beside the output.
 
     A video is done if it was read and its file is the one of then (size and time of change). Videos that could not be
-    read are tried again. Raises OutputError if another process has the journal open or it can't be written.
+    read are tried again. `overwrite` forgets what is there. Raises OutputError if another process has the journal open,
+    if it is damaged, or if it can't be written.
     """
 
-    def __init__(self, path: str | os.PathLike, settings: dict):
+    def __init__(self, path: str | os.PathLike, settings: dict, overwrite: bool = False):
         self.path = Path(path)
-        self._results: dict[str, tuple[list, VideoResult]] = {}
+        self._results: dict[str, VideoResult] = {}
         try:
             self._file = open(self.path, "ab+", buffering=0)  # noqa: SIM115  open until `close`
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,6 +47,8 @@ class Journal:
             ) from None
         except OSError as error:
             raise OutputError(f"{path}: can't be written ({error.strerror}); change --output") from error
+        if overwrite:
+            self._file.truncate(0)
         self._load(settings)
 
     def _load(self, settings: dict) -> None:
@@ -51,27 +60,28 @@ class Journal:
                 break
             end += len(line)
             try:
-                self._take(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+                record = json.loads(line)
+                if number == 1 and record != {"settings": settings}:
+                    raise ValueError("other settings")
+                if number > 1:
+                    self._results[record["video"]] = _checked(record)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise OutputError(f"{self.path}: line {number} is damaged; delete the file to start anew") from error
         self._file.truncate(end)
         if not end:
             self._write({"settings": settings})
 
-    def _take(self, record: dict) -> None:
-        if "video" in record:
-            identity = record.pop("identity")
-            faces = [ScoredFace(**{**face, "bbox": tuple(face["bbox"])}) for face in record.pop("faces")]
-            self._results[record["video"]] = identity, VideoResult(**record, faces=faces)
-
     def done(self, video: str, path: str) -> VideoResult | None:
         """The result of a video that need not be scored again."""
-        identity, result = self._results.get(video, (None, None))
-        return result if result and result.status in (OK, NO_FACE) and identity == _identity(path) else None
+        result = self._results.get(video)
+        if result is None or result.status not in (OK, NO_FACE):
+            return None
+        return result if result.identity is not None and result.identity == file_identity(path) else None
 
-    def add(self, result: VideoResult, path: str) -> None:
+    def add(self, result: VideoResult) -> None:
         """Write a result down."""
-        self._write({**asdict(result), "identity": _identity(path)})
+        self._write(asdict(result))
+        self._results[result.video] = result
 
     def _write(self, record: dict) -> None:
         line = json.dumps(record).encode() + b"\n"
@@ -84,15 +94,27 @@ class Journal:
             raise OutputError(f"{self.path}: can't be written ({error.strerror}); what was written is kept") from error
 
     def close(self) -> None:
+        """A journal without a result is not left behind."""
+        if not self._results:
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
 
-def _identity(path: str) -> list | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None  # no such file any more: equal to no identity of one that was read
-    return [status.st_size, status.st_mtime_ns]
+def _checked(record: dict) -> VideoResult:
+    """A result from its line of the journal; an exception where the line can't have been written by `add`."""
+    faces = [ScoredFace(**{**face, "bbox": tuple(face["bbox"])}) for face in record.pop("faces")]
+    identity = record.pop("identity")
+    result = VideoResult(**record, identity=None if identity is None else tuple(identity), faces=faces)
+    numbers = [result.score, *result.model_scores]
+    for face in faces:
+        numbers += [face.detector_score, *face.probabilities]
+        if not all(type(value) is int for value in (face.frame, face.face, *face.bbox)) or len(face.bbox) != 4:
+            raise ValueError("not a face")
+    if not all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers):
+        raise ValueError("not a score")
+    if result.status not in (OK, NO_FACE, UNREADABLE, FAILED) or type(result.frames) is not int:
+        raise ValueError("not a result")
+    return result
 
 
 def fingerprint(settings: dict) -> str:
@@ -101,9 +123,12 @@ def fingerprint(settings: dict) -> str:
 
 
 def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, 16 digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """SHA-256 of a checkpoint, 16 digits. Raises CheckpointError where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise CheckpointError(path, f"can't be opened ({error.strerror})") from error
 
 
 def write_submission(path: str | os.PathLike, results: Sequence[VideoResult]) -> None:
@@ -142,41 +167,57 @@ def write_summary(path: str | os.PathLike, summary: dict) -> None:
     _write_whole(path, lambda file: json.dump(summary, file, indent=2))
 
 
-def check_writable(path: str | os.PathLike) -> None:
-    """Fail now rather than after hours. Makes the folder; raises OutputError."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder; name a file")
-        probe = _temporary(path)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"{path}: can't be written ({error.strerror}); choose another place") from error
+def check_outputs(outputs: dict[str, str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
+    """Fail now rather than after hours. Makes the folders of `outputs` (by flag); raises OutputError where one can't be
+    written, is no regular file, is an input, or is another output."""
+    taken = {os.path.realpath(path): f"is an input, {path}" for path in inputs}
+    for flag, path in outputs.items():
+        target = Path(os.path.realpath(path))
+        if str(target) in taken:
+            raise OutputError(f"{flag} {path}: {taken[str(target)]}; choose another place")
+        taken[str(target)] = f"is written by {flag} too"
+        try:
+            if target.is_dir():
+                raise OutputError(f"{flag} {path}: is a folder; name a file")
+            if target.exists() and not target.is_file():
+                raise OutputError(f"{flag} {path}: is not a regular file; choose another place")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            probe = _temporary(target)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(f"{flag} {path}: can't be written ({error.strerror}); choose another place") from error
 
 
 def _write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[list]) -> None:
     def write(file) -> None:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        line = io.StringIO()
+        writer = csv.writer(
+            line
+        )  # ends lines with CR LF, and so quotes names that hold either; files get LF, as pandas'
+        for row in itertools.chain([header], rows):
+            writer.writerow(row)
+            file.write(line.getvalue().removesuffix("\r\n") + "\n")
+            line.seek(0)
+            line.truncate()
 
     _write_whole(path, write)
 
 
-def _write_whole(path: str | os.PathLike, write) -> None:
+def _write_whole(path: str | os.PathLike, write: Callable[[TextIO], None]) -> None:
     """Write a text file whole or not at all. File names that are no UTF-8 come out as the bytes they are."""
-    temporary = _temporary(Path(path))
+    target = Path(os.path.realpath(path))
+    temporary = _temporary(target)
     try:
         with open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             write(file)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         raise OutputError(f"{path}: can't be written ({error.strerror}); the scores are kept in the journal") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it has its name by now
+            temporary.unlink()
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}.{os.getpid()}.tmp")

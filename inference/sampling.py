@@ -8,6 +8,6 @@ def evenly_spaced(frame_count: int, wanted: int) -> list[int]:
 
     The reference's reader stops at a repeated index, and so takes one frame of a video with fewer than `wanted`.
     """
-    if frame_count < 1:
-        return []
+    if wanted >= frame_count:
+        return list(range(frame_count))
     return sorted({int(index) for index in np.linspace(0, frame_count - 1, wanted, endpoint=True, dtype=int)})

@@ -19,6 +19,10 @@ import numpy as np
 
 MAX_PIXELS = 2**26  # 67 megapixels, twice 8K video: keeps the memory of a hostile file bounded
 
+# containers that hold their pictures themselves: a playlist named .mp4 must not make us read other files
+_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,h264,hevc,m4v,ivf,obu,nut,dv,rm,wtv"
+_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+
 Frame = tuple[int, np.ndarray]
 Select = Callable[[int], Iterable[int]]
 
@@ -36,7 +40,8 @@ class _Packet:
     """What the container says of one coded picture."""
 
     pts: int | None
-    usable: bool  # neither to be discarded (edit list) nor known to be broken
+    is_cut_away: bool  # by an edit list: it is decoded and not shown
+    is_broken: bool
     is_reference: bool = True
     is_idr: bool = False
     needed: bool = True
@@ -86,7 +91,8 @@ def _iter_frames(path: str, select: Select) -> Iterator[Frame]:
 
 
 def _open(path: str) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
-    container = av.open(path)
+    # an absolute path is never taken for a protocol; tags of old files are often not UTF-8
+    container = av.open(os.path.abspath(path), options=_OPTIONS, metadata_errors="replace")
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:  # the cover of an audio file
             context = stream.codec_context
@@ -105,7 +111,8 @@ def _check_size(path: str, width: int, height: int) -> None:
 
 
 def _scan(path: str) -> tuple[list[_Packet], int]:
-    """List the video's packets in decoding order, and its frame count: the header's, else the number of packets."""
+    """List the video's packets in decoding order, and its frame count: the header's, else the number of packets,
+    without those that an edit list cuts away."""
     container, stream = _open(path)
     with container:
         length_size = _nal_length_size(stream.codec_context)
@@ -113,7 +120,7 @@ def _scan(path: str) -> tuple[list[_Packet], int]:
         try:
             for packet in container.demux(stream):
                 if packet.size:
-                    entry = _Packet(pts=packet.pts, usable=not (packet.is_discard or packet.is_corrupt))
+                    entry = _Packet(pts=packet.pts, is_cut_away=packet.is_discard, is_broken=packet.is_corrupt)
                     if length_size:
                         entry.is_reference, entry.is_idr = _inspect_h264(memoryview(packet), length_size)
                     packets.append(entry)
@@ -121,7 +128,8 @@ def _scan(path: str) -> tuple[list[_Packet], int]:
             if not packets:
                 raise
             # the rest of the file is cut or damaged: what came before it can still be used
-        return packets, stream.frames or len(packets)
+        cut_away = sum(packet.is_cut_away for packet in packets)
+        return packets, max((stream.frames or len(packets)) - cut_away, 0)
 
 
 def _nal_length_size(context: av.video.codeccontext.VideoCodecContext) -> int:
@@ -152,7 +160,11 @@ def _inspect_h264(data: memoryview, length_size: int) -> tuple[bool, bool]:
 def _are_ordered(packets: list[_Packet]) -> bool:
     """True if every packet will become one frame whose place in display order its timestamp tells."""
     timestamps = {packet.pts for packet in packets}
-    return None not in timestamps and len(timestamps) == len(packets) and all(packet.usable for packet in packets)
+    return (
+        None not in timestamps
+        and len(timestamps) == len(packets)
+        and not any(packet.is_cut_away or packet.is_broken for packet in packets)
+    )
 
 
 def _mark_needed(packets: list[_Packet], wanted: set[int]) -> None:
@@ -227,7 +239,7 @@ def _decode(context: av.video.codeccontext.VideoCodecContext, packet: av.Packet 
 def _to_rgb(path: str, frame: av.VideoFrame) -> np.ndarray:
     _check_size(path, frame.width, frame.height)
     image = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
+    turns = frame.rotation // 90 % 4 if frame.rotation in (-180, -90, 90, 180, 270) else 0  # as OpenCV: no other angle
     return np.ascontiguousarray(np.rot90(image, turns))
 
 

@@ -4,6 +4,7 @@ Nothing here is needed: every caller has a PyTorch path for when the package is 
 """
 
 import importlib.util
+import sys
 import threading
 import warnings
 from collections import OrderedDict
@@ -20,6 +21,14 @@ _KEPT_SHAPES = 128  # MTCNN asks for about ten shapes for each size of video
 def is_installed() -> bool:
     """True where `pip install openvino` was done (requirements.txt does it on x86-64)."""
     return importlib.util.find_spec("openvino") is not None
+
+
+def _import_openvino():
+    """Without its telemetry, which calls home from forked processes at every conversion."""
+    sys.modules["openvino_telemetry"] = None  # its import fails, and OpenVINO does without
+    import openvino
+
+    return openvino
 
 
 class OpenVinoNetwork:
@@ -40,8 +49,7 @@ class OpenVinoNetwork:
         streams: int = 1,
         input_shape: Sequence[int] | None = None,
     ):
-        import openvino as ov
-
+        ov = _import_openvino()
         self._core = ov.Core()
         self._config = {
             "INFERENCE_PRECISION_HINT": _PRECISION_HINT[precision],

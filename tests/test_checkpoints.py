@@ -110,6 +110,10 @@ def test_cut_checkpoint(tmp_path):
         ({"epoch": 3}, "holds no state_dict of tensors"),
         ({"network": "Inception", "state_dict": {}}, "network 'Inception' is unknown; known: DeepFakeClassifier"),
         ({"encoder": "b9", "state_dict": {}}, "encoder 'b9' is unknown"),
+        ({"network": ["a"], "state_dict": {}}, "network is a list, not a name"),
+        ({"network": "", "state_dict": {}}, "network '' is unknown"),
+        ({"input_size": torch.zeros(2), "state_dict": {}}, "input_size tensor"),
+        ({"input_size": True, "state_dict": {}}, "input_size True is"),
         ({"input_size": -1, "state_dict": {}}, "input_size -1 is not a whole number from 32"),
         ({"input_size": 10**9, "state_dict": {}}, "input_size 1000000000 is not"),
     ],
@@ -128,6 +132,23 @@ def test_wrong_encoder_names_the_remedy(tmp_path, state):
 def test_missing_tensor_is_not_forgiven(tmp_path, state):
     path = save(tmp_path / "model", {"state_dict": {key: value for key, value in state.items() if key != "fc.bias"}})
     with pytest.raises(CheckpointError, match=r"1 tensors missing, 0 unknown.*fc\.bias"):
+        load_model(path, encoder=media.ENCODER)
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (torch.full((1,), torch.nan), "fc.bias holds numbers that are not finite"),
+        (torch.zeros(1, dtype=torch.int64), "fc.bias is no plain tensor of weights"),
+        (torch.zeros(1, dtype=torch.complex64), "fc.bias is no plain tensor of weights"),
+        (torch.zeros(1).to_sparse(), "fc.bias is no plain tensor of weights"),
+        (torch.zeros(1, device="meta"), "fc.bias is no plain tensor of weights"),
+    ],
+    ids=["nan", "int", "complex", "sparse", "meta"],
+)
+def test_unsound_weights(tmp_path, state, value, message):
+    path = save(tmp_path / "model", {"state_dict": {**state, "fc.bias": value}})
+    with pytest.raises(CheckpointError, match=message):
         load_model(path, encoder=media.ENCODER)
 
 

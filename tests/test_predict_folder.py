@@ -70,6 +70,9 @@ def folder(tmp_path_factory, face_video, noise_video):
     cut = [np.roll(frame, -250, axis=1) for frame in media.face_frames(8, 640, 360, 260)]
     media.write_video(folder / "ok cut face.mp4", cut)
     (folder / "bad link.mp4").symlink_to("nowhere.mp4")
+    (folder / "bad circle.mp4").symlink_to("bad circle.mp4")
+    (folder / "bad list.mp4").write_text("ffconcat version 1.0\nfile 'ok face.mp4'\n")
+    (folder / "ok latin-1 tag.mp4").write_bytes(whole.replace(b"VideoHandler", b"Vid\xe9oHandler"))
     os.mkfifo(folder / "bad pipe.mp4")
     (folder / "a folder.mp4").mkdir()
     (folder / "notes.txt").touch()
@@ -95,7 +98,7 @@ def test_one_row_for_each_video_whatever_happens(finished, folder):
     assert process.returncode == 0, process.stderr
     rows = read_csv(output)
     names = sorted(name for name in os.listdir(folder) if name.endswith(".mp4") and not (folder / name).is_dir())
-    assert len(names) == 20
+    assert len(names) == 23
     assert rows[0] == ["filename", "label"] and [name for name, _ in rows[1:]] == names
     for name, label in rows[1:]:
         assert 0 <= float(label) <= 1
@@ -105,9 +108,9 @@ def test_one_row_for_each_video_whatever_happens(finished, folder):
 def test_summary_for_machines(finished):
     output, _ = finished
     summary = json.loads(output.with_suffix(".summary.json").read_text())
-    assert summary["videos"] == 20 and summary["scored"] == 8
+    assert summary["videos"] == 23 and summary["scored"] == 9
     assert summary["no_face"] == ["none 1x1.mp4", "none noise.mp4", "none upside down.mp4"]
-    assert len(summary["unreadable"]) == 9 and not summary["failed"]
+    assert len(summary["unreadable"]) == 11 and not summary["failed"]
     assert summary["unreadable"]["bad empty.mp4"] == "is empty"
     assert summary["unreadable"]["bad pipe.mp4"] == "is not a regular file"
     assert set(summary["fewer_frames"]) == {"short cut, index in front.mp4", "short one frame.mp4"}
@@ -117,7 +120,8 @@ def test_summary_for_machines(finished):
 def test_summary_for_people(finished):
     _, process = finished
     out = process.stdout
-    assert "Predicting 20 videos" in out and "20 videos, 8 scored" in out
+    assert "Predicting 23 videos" in out and "23 videos, 9 scored" in out
+    assert "2 other files are not *.mp4 and are left out" in out
     assert "no face found, 0.5: none noise.mp4" in out and "unreadable, 0.5: bad text.mp4" in out
     assert "1 of 4 frames (short, cut or damaged): short one frame.mp4" in out
     assert "video/s" in process.stderr
@@ -153,7 +157,7 @@ def test_what_could_not_be_read_is_tried_again(finished, folder, weights_dir, ca
     before = output.read_bytes()
     output.unlink()
     assert predict_folder.main(arguments(weights_dir, folder, output)) == 0
-    assert "Predicting 20 videos, 11 of them done before" in capsys.readouterr().out
+    assert "Predicting 23 videos, 12 of them done before" in capsys.readouterr().out
     assert output.read_bytes() == before
 
 
@@ -198,9 +202,9 @@ def test_stopped_and_started_again(few, weights_dir, expected, tmp_path, how):
         time.sleep(0.01)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    assert process.returncode != 0 and not output.exists() and "Traceback" not in err
-    if how == signal.SIGINT:
-        assert process.returncode == 130 and "the same command goes on where it stopped" in err
+    assert not output.exists() and "Traceback" not in err
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+    assert how == signal.SIGKILL or "the same command goes on where it stopped" in err
     again = subprocess.run(command(*args), capture_output=True, text=True)
     assert again.returncode == 0 and "of them done before" in again.stdout
     assert output.read_bytes() == expected
@@ -236,11 +240,53 @@ def test_overwrite(few, weights_dir, expected, tmp_path, capsys):
 
 def test_other_settings_are_another_run(few, weights_dir, expected, tmp_path, capsys):
     output = tmp_path / "s.csv"
-    assert predict_folder.main(arguments(weights_dir, few, output, "--strategy", "mean")) == 0
+    assert predict_folder.main(arguments(weights_dir, few, output, "--frames-per-video", "2")) == 0
     assert predict_folder.main(arguments(weights_dir, few, output)) == 0
     assert "done before" not in capsys.readouterr().out
     assert output.read_bytes() == expected
     assert len(list(tmp_path.glob("s.*.jsonl"))) == 2
+
+
+def test_order_and_number_of_models(few, weights_dir, expected, tmp_path, capsys):
+    """Another order or a model named twice is another run: columns and means stay right."""
+    output, faces = tmp_path / "s.csv", tmp_path / "f.csv"
+    columns = {}
+    for models in (["first", "second"], ["second", "first"], ["first", "first", "second"]):
+        args = arguments(weights_dir, few, output, "--faces-csv", str(faces))
+        at = args.index("--models") + 1
+        args[at : at + 2] = models
+        assert predict_folder.main(args) == 0
+        assert "done before" not in capsys.readouterr().out
+        header, *rows = read_csv(faces)
+        assert header[8:] == models and all(len(row) == len(header) for row in rows)
+        for name in models:
+            column = [row[8 + models.index(name)] for row in rows]
+            assert columns.setdefault(name, column) == column
+
+
+def test_another_strategy_takes_the_scores_that_are_there(few, weights_dir, expected, tmp_path, monkeypatch):
+    output = tmp_path / "s.csv"
+    assert predict_folder.main(arguments(weights_dir, few, output)) == 0
+    monkeypatch.setattr(predict_folder, "build_pipeline", lambda *args: pytest.fail("all faces are scored"))
+    monkeypatch.setitem(predict_folder.STRATEGIES, "mean", lambda pred: 0.125)
+    assert predict_folder.main(arguments(weights_dir, few, output, "--strategy", "mean")) == 0
+    assert {label for _, label in read_csv(output)[1:]} == {"0.125"}
+    assert predict_folder.main(arguments(weights_dir, few, output)) == 0
+    assert output.read_bytes() == expected
+
+
+@pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
+def test_nothing_calls_home(few, weights_dir, tmp_path):
+    """OpenVINO would report to its makers from every run; its telemetry is kept from being imported."""
+    home = tmp_path / "home"
+    home.mkdir()
+    args = arguments(weights_dir, few, tmp_path / "s.csv", "--engine", "openvino")
+    code = f"import sys, predict_folder as p; code = p.main({args!r}); print(sys.modules['openvino_telemetry'], code)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "HOME": str(home)}
+    )
+    assert run.stdout.endswith("None 0\n"), run.stderr
+    assert not (home / "intel").exists()
 
 
 @pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
@@ -334,11 +380,11 @@ def test_checkpoint_of_another_encoder(tmp_path, face_video, weights_dir):
     assert predict_folder.main([*args, "--encoder", media.ENCODER, "--size", str(media.SIZE)]) == 0
 
 
-@pytest.mark.parametrize("output", ["/proc/nowhere.csv", "/dev/null/s.csv", "."])
+@pytest.mark.parametrize("output", ["/proc/nowhere.csv", "/dev/null/s.csv", ".", "/dev/null"])
 def test_csv_that_cannot_be_written(tmp_path, face_video, weights_dir, output, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     err = fails(capsys, arguments(weights_dir, single(tmp_path, face_video), output))
-    assert "can't be written" in err or "is a folder" in err
+    assert "can't be written" in err or "is a folder" in err or "is not a regular file" in err
 
 
 def test_csv_without_permission(tmp_path, face_video, weights_dir, capsys):
@@ -356,6 +402,43 @@ def test_csv_without_permission(tmp_path, face_video, weights_dir, capsys):
     finally:
         if was_root:
             os.seteuid(0)
+
+
+def test_outputs_never_replace_inputs(tmp_path, face_video, weights_dir, capsys):
+    folder = single(tmp_path, face_video)
+    before = face_video.read_bytes()
+    for more in (["--output", str(folder / "v.mp4")], ["--faces-csv", str(weights_dir / "first")]):
+        assert "is an input" in fails(capsys, arguments(weights_dir, folder, tmp_path / "s.csv", *more))
+    assert (folder / "v.mp4").read_bytes() == before
+    for more in (["--faces-csv", str(tmp_path / "s.csv")], ["--faces-csv", str(tmp_path / "s.summary.json")]):
+        assert "is written by" in fails(capsys, arguments(weights_dir, folder, tmp_path / "s.csv", *more))
+
+
+def test_outputs_with_dots_in_their_names(tmp_path, face_video, weights_dir):
+    folder = single(tmp_path, face_video)
+    for name in ("run_0.3", "run_0.4"):
+        assert predict_folder.main(arguments(weights_dir, folder, tmp_path / name)) == 0
+        assert (tmp_path / f"{name}.summary.json").exists()
+    assert len(list(tmp_path.glob("run_*.jsonl"))) == 2
+
+
+def test_refused_checkpoint_leaves_nothing_behind(tmp_path, face_video, weights_dir):
+    folder = single(tmp_path, face_video)
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    shutil.copy(weights_dir / "first", weights / "first")
+    (weights / "second").write_bytes(b"nothing")
+    assert predict_folder.main(arguments(weights, folder, tmp_path / "out" / "s.csv")) == 1
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_terminal_that_cannot_print_a_name(tmp_path, weights_dir, noise_video):
+    folder = single(tmp_path, noise_video, "ñ.mp4")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(
+        command(*arguments(weights_dir, folder, tmp_path / "s.csv")), capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0 and "no face found, 0.5: \\xf1.mp4" in run.stdout, run.stderr
 
 
 def test_output_is_checked_before_anything_is_loaded(tmp_path, face_video, weights_dir, capsys, monkeypatch):

@@ -7,14 +7,15 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult, file_identity
 from inference.results import (
     Journal,
     OutputError,
-    check_writable,
+    check_outputs,
     fingerprint,
     summarise,
     write_faces,
@@ -44,7 +45,7 @@ def journal(tmp_path):
 def written(journal, path, *results):
     opened = Journal(journal, SETTINGS)
     for each in results:
-        opened.add(each, path)
+        opened.add(replace(each, identity=file_identity(path)))
     opened.close()
 
 
@@ -59,7 +60,7 @@ def done(journal, path, name="a.mp4"):
 def test_results_come_back_as_they_were(journal, video):
     original = result(score=0.1 + 0.2, model_scores=[0.3, 1 / 3], frames=32, faces=[FACE])
     written(journal, video, original)
-    assert done(journal, video) == original
+    assert done(journal, video) == replace(original, identity=file_identity(video))
     assert done(journal, video, "b.mp4") is None
 
 
@@ -99,10 +100,56 @@ def test_killed_in_the_first_line(journal, video):
     assert done(journal, video)
 
 
-def test_damaged_journal_names_itself(journal, video):
-    journal.write_text('{"settings": {}}\nrubbish\n')
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rubbish",
+        '"video"',
+        "[" * 100000,
+        "[]",
+        '{"video": "a.mp4"}',
+        '{"video": "a.mp4", "status": "ok", "score": "abc", "faces": [], "identity": null}',
+        '{"video": "a.mp4", "status": "ok", "score": NaN, "faces": [], "identity": null}',
+        '{"video": "a.mp4", "status": "fine", "score": 0.5, "faces": [], "identity": null}',
+        '{"video": "a.mp4", "status": "ok", "score": 0.5, "faces": [], "identity": null, "frames": "x"}',
+        '{"video": "a.mp4", "status": "ok", "score": 0.5, "faces": [3], "identity": null}',
+        '{"video": "a.mp4", "status": "ok", "score": 0.5, "faces": [], "identity": 7}',
+    ],
+    ids=range(11),
+)
+def test_damaged_journal_names_itself(journal, video, line):
+    written(journal, video)
+    journal.write_text(json.dumps({"settings": SETTINGS}) + f"\n{line}\n")
     with pytest.raises(OutputError, match=r"journal\.jsonl: line 2 is damaged; delete the file"):
         Journal(journal, SETTINGS)
+
+
+def test_journal_of_other_settings(journal, video):
+    written(journal, video, result())
+    with pytest.raises(OutputError, match="line 1 is damaged"):
+        Journal(journal, {"models": ["b"]})
+
+
+def test_overwrite_respects_the_lock(journal, video):
+    written(journal, video, result())
+    first = Journal(journal, SETTINGS)
+    with pytest.raises(OutputError, match="another run"):
+        Journal(journal, SETTINGS, overwrite=True)
+    first.close()
+    assert done(journal, video)
+    Journal(journal, SETTINGS, overwrite=True).close()
+    assert not journal.exists()  # without a result it is not left behind
+
+
+def test_file_that_changed_while_it_was_read(journal, video):
+    """The identity is that of the file before it was read: what came in its place is not done."""
+    before = file_identity(video)
+    with open(video, "ab") as file:
+        file.write(b"6")
+    opened = Journal(journal, SETTINGS)
+    opened.add(result(identity=before))
+    opened.close()
+    assert done(journal, video) is None
 
 
 def test_two_runs_at_once(journal):
@@ -126,13 +173,13 @@ def full_disk():
 
 def test_full_disk(journal, video, tmp_path, full_disk):
     opened = Journal(journal, SETTINGS)
-    opened.add(result("a.mp4"), video)
+    opened.add(result("a.mp4", identity=file_identity(video)))
     with pytest.raises(
         OutputError,
         match=r"journal\.jsonl: can't be written \(No space left on device|File too large\); what was written is kept",
     ):
         for _ in range(3):
-            opened.add(result("b.mp4"), video)
+            opened.add(result("b.mp4"))
     opened.close()
     assert done(journal, video, "a.mp4")
     with pytest.raises(OutputError, match="the scores are kept"):
@@ -142,8 +189,10 @@ def test_full_disk(journal, video, tmp_path, full_disk):
 
 def test_submission(tmp_path):
     path = tmp_path / "s.csv"
-    write_submission(path, [result("a,b.mp4", score=0.25), result('q"\n.mp4', NO_FACE), result("\udcff.mp4")])
-    assert path.read_bytes() == b'filename,label\n"a,b.mp4",0.25\n"q""\n.mp4",0.5\n\xff.mp4,0.5\n'
+    write_submission(
+        path, [result("a,b.mp4", score=0.25), result('q"\n.mp4', NO_FACE), result("\udcff.mp4"), result("\r")]
+    )
+    assert path.read_bytes() == b'filename,label\n"a,b.mp4",0.25\n"q""\n.mp4",0.5\n\xff.mp4,0.5\n"\r",0.5\n'
     assert os.listdir(tmp_path) == ["s.csv"]
 
 
@@ -189,29 +238,48 @@ def test_fingerprint():
     assert len(fingerprint({})) == 8
 
 
-def test_check_writable(tmp_path):
-    check_writable(tmp_path / "new" / "folder" / "s.csv")
+def test_outputs_that_can_be_written(tmp_path):
+    check_outputs({"--output": tmp_path / "new" / "folder" / "s.csv"}, [])
     assert os.listdir(tmp_path / "new" / "folder") == []
-    with pytest.raises(OutputError, match="is a folder"):
-        check_writable(tmp_path)
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="can't be written"):
-        check_writable(tmp_path / "file" / "s.csv")
-    with pytest.raises(OutputError, match="can't be written"):
-        check_writable("/proc/s.csv")
+
+
+def test_outputs_that_cannot(tmp_path, video):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(video)
+    output = str(tmp_path / "s.csv")
+    for path, message in [
+        (tmp_path, "is a folder"),
+        (video + "/s.csv", "can't be written"),
+        ("/proc/s.csv", "can't be written"),
+        (tmp_path / ("y" * 300), "can't be written"),
+        ("/dev/null", "is not a regular file"),
+        (tmp_path / "pipe", "is not a regular file"),
+        (video, "is an input"),
+        (tmp_path / "link", "is an input"),
+    ]:
+        with pytest.raises(OutputError, match=f"^--output .*{message}"):
+            check_outputs({"--output": path}, [video])
+    with pytest.raises(OutputError, match=r"^--faces-csv .* is written by --output too"):
+        check_outputs({"--output": output, "--faces-csv": f"{tmp_path}/./s.csv"}, [])
+
+
+def test_output_through_a_link(tmp_path):
+    (tmp_path / "link.csv").symlink_to("target.csv")
+    write_submission(tmp_path / "link.csv", [result()])
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "target.csv").read_text().startswith("filename")
 
 
 def test_journal_survives_sigkill(journal, video):
     """Every line that was added is there after a kill without warning."""
     code = f"""
 import os, signal
-from inference.pipeline import VideoResult
+from inference.pipeline import VideoResult, file_identity
 from inference.results import Journal
 journal = Journal({str(journal)!r}, {SETTINGS!r})
 for i in range(20):
-    journal.add(VideoResult(video=f"{{i}}.mp4", status="ok", score=i / 7), {video!r})
+    journal.add(VideoResult(video=f"{{i}}.mp4", status="ok", score=i / 20, identity=file_identity({video!r})))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     for i in range(20):
-        assert done(journal, video, f"{i}.mp4").score == i / 7
+        assert done(journal, video, f"{i}.mp4").score == i / 20

@@ -187,6 +187,51 @@ def test_named_pipe_does_not_block(tmp_path):
         read(tmp_path / "pipe.mp4", [0])
 
 
+def test_a_playlist_does_not_open_other_files(tmp_path, face_video):
+    shutil.copy(face_video, tmp_path / "good.mp4")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile good.mp4\n")
+    with pytest.raises(VideoError, match="can't be read"):
+        read(tmp_path / "list.mp4", [0])
+
+
+@pytest.mark.parametrize("name", ["2024:01/v.mp4", "http:v.mp4", "-v.mp4", "é \n.mp4", "\udcff.mp4"])
+def test_names_are_only_names(tmp_path, face_video, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    if "/" in name:
+        os.mkdir(name.split("/")[0])
+    shutil.copy(face_video, name)
+    assert list(read(name, [3])) == [3]
+
+
+def test_tags_that_are_not_utf8(tmp_path, face_video):
+    path = tmp_path / "latin.mp4"
+    path.write_bytes(face_video.read_bytes().replace(b"VideoHandler", b"Vid\xe9oHandler"))
+    assert list(read(path, [3])) == [3]
+
+
+def test_frames_that_an_edit_list_cuts_away_do_not_count(tmp_path):
+    """Negative timestamps at the start are written as an edit list that hides these frames."""
+    path = media.write_video(
+        tmp_path / "v.mp4", media.face_frames(40, 320, 180, 90), timestamps=[10 * i - 100 for i in range(40)]
+    )
+    shown = media.opencv_frames(path)
+    assert len(shown) < 40
+    counts = []
+    frames = dict(iter_frames(path, lambda count: counts.append(count) or range(count)))
+    assert counts == [len(shown)] and list(frames) == list(range(len(shown)))
+    for index, frame in frames.items():
+        np.testing.assert_array_equal(frame, shown[index])
+
+
+def test_rotation_that_is_none(tmp_path, face_video):
+    data = bytearray(face_video.read_bytes())
+    start = data.index(b"tkhd") + 44
+    data[start : start + 36] = bytes(36)
+    path = tmp_path / "zeros.mp4"
+    path.write_bytes(data)
+    assert read(path, [0])[0].shape == media.opencv_frames(path)[0].shape == (360, 640, 3)
+
+
 def test_no_permission(tmp_path, face_video):
     path = shutil.copy(face_video, tmp_path / "locked.mp4")
     read(path, [0])  # everything that reading imports is loaded

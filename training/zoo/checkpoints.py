@@ -6,7 +6,6 @@ besides what is needed to use them: "network", "encoder", "input_size".
 
 import os
 import pickle
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +42,8 @@ def load_model(path: str | os.PathLike, *, encoder: str | None = None, input_siz
     """
     checkpoint = _read(path)
     asked = {"encoder": encoder, "input_size": input_size}
-    described = {key: checkpoint.get(key) or asked.get(key) or published for key, published in PUBLISHED.items()}
+    described = {**PUBLISHED, **{key: value for key, value in asked.items() if value is not None}}
+    described |= {key: checkpoint[key] for key in PUBLISHED if key in checkpoint}
     _check_described(path, described)
     state = _state_dict(path, checkpoint)
     with torch.device("meta"):  # no time spent on weights that are replaced at once
@@ -96,7 +96,7 @@ def _read(path: str | os.PathLike) -> dict:
             "refused: it is no plain file of weights (damaged, or a pickle that would run code). "
             "Get it again from a source you trust, or save it anew as a dict of tensors",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+    except Exception as error:  # the unpickler fails in many ways on what is no checkpoint
         raise CheckpointError(path, "is not a PyTorch checkpoint, or is damaged; download or copy it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(path, f"holds a {type(content).__name__}, not a checkpoint's dict of weights")
@@ -104,12 +104,15 @@ def _read(path: str | os.PathLike) -> dict:
 
 
 def _check_described(path: str | os.PathLike, described: dict) -> None:
+    for key in ("network", "encoder"):
+        if not isinstance(described[key], str):
+            raise CheckpointError(path, f"{key} is a {type(described[key]).__name__}, not a name")
     if described["network"] not in NETWORKS:
         raise CheckpointError(path, f"network {described['network']!r} is unknown; known: {', '.join(NETWORKS)}")
     if described["encoder"] not in ENCODERS:
         raise CheckpointError(path, f"encoder {described['encoder']!r} is unknown; known: {', '.join(ENCODERS)}")
     size = described["input_size"]
-    if not isinstance(size, int) or size not in _SIZES:
+    if type(size) is not int or size not in _SIZES:
         raise CheckpointError(path, f"input_size {size!r} is not a whole number from {_SIZES[0]} to {_SIZES[-1]}")
 
 
@@ -133,3 +136,11 @@ def _check_keys(path: str | os.PathLike, module: nn.Module, state: dict, describ
             f"{len(surplus)} unknown, {len(other)} of another shape (such as {example}); "
             "name its encoder with --encoder, or check that it is the right file",
         )
+    for key, value in state.items():
+        sound = value.layout == torch.strided and not value.is_meta and not value.is_quantized
+        if not sound or value.is_complex() or value.is_floating_point() != expected[key].is_floating_point():
+            raise CheckpointError(path, f"{key} is no plain tensor of weights ({value.dtype}, {value.layout})")
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                path, f"{key} holds numbers that are not finite: training went wrong, or it is damaged"
+            )
