@@ -83,7 +83,8 @@ def build_ensemble(
         torch.backends.cudnn.allow_tf32 = False
     models = []
     for name, module, size in modules:
-        fold_batch_norms(module)
+        if engine != "torch" or precision != "bf16":  # autocast keeps batch norms in fp32, where bf16 would round twice
+            fold_batch_norms(module)
         if engine == "openvino":
             logits = _openvino_logits(module, size, precision, batch_size, lanes)
         else:
