@@ -20,7 +20,8 @@ for name in "${PUBLISHED_MODELS[@]}"; do
         if [ $status -eq 33 ] || [ $status -eq 36 ]; then rm -f "$file.part"; fi
         missing+=("$name (download failed, curl's code $status)")
         if [ $status -eq 6 ]; then  # no such host: the others would fail alike
-            echo "error: no internet here? Fetch $BASE_URL/{${PUBLISHED_MODELS[*]}} elsewhere into $ROOT/weights" >&2
+            echo "error: no internet here? Fetch these elsewhere and put them into $ROOT/weights:" >&2
+            printf "  $BASE_URL/%s\n" "${PUBLISHED_MODELS[@]}" >&2
             exit 1
         fi
         continue
