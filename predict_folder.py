@@ -13,7 +13,6 @@ it). With torchrun the videos are shared between processes, GPUs and machines:
 import argparse
 import contextlib
 import os
-import signal
 import stat
 import sys
 import time
@@ -25,10 +24,8 @@ from tqdm import tqdm
 from inference.ensemble import Ensemble, build_ensemble, default_batch_size
 from inference.faces import THRESHOLDS, FaceExtractor
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_strategy
-from inference.ranks import LaunchError, Ranks
 from inference.results import (
-    Journal,
-    OutputError,
+    ResultsJournal,
     check_outputs,
     file_digest,
     fingerprint,
@@ -42,15 +39,15 @@ from inference.strategies import STRATEGIES
 from preprocessing.face_detector import ENGINES, FacenetDetector
 from preprocessing.video import iter_frames
 from runtime import openvino_engine
-from runtime.device import PRECISIONS, ChoiceError, available_cores, resolve_device, resolve_precision
-from training.zoo.checkpoints import CheckpointError, load_model
+from runtime.command import positive, run_command
+from runtime.cores import available_cores
+from runtime.device import PRECISIONS, ChoiceError, resolve_device, resolve_precision
+from runtime.errors import InputError, printable
+from runtime.ranks import Ranks
+from training.zoo.checkpoints import load_model
 from training.zoo.classifiers import ENCODERS
 
 _RESULTS_FORMAT = 1  # raised whenever the same settings would give other scores than before
-
-
-class InputError(Exception):
-    """The command line asks for something that is not there."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     arg("--output", default="submission.csv", help="CSV to write (default: submission.csv)")
     arg("--faces-csv", metavar="FILE", help="also write a row for each face: box, detector's score, each model's score")
     arg("--strategy", choices=STRATEGIES, default="confident", help="from a video's faces to its score")
-    arg("--frames-per-video", type=_positive, default=32, metavar="N", help="evenly spaced (default: 32)")
+    arg("--frames-per-video", type=positive, default=32, metavar="N", help="evenly spaced (default: 32)")
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
     arg(
         "--precision",
@@ -73,14 +70,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "video by up to 0.005 in tests. The face detector always runs in fp32.",
     )
     arg("--engine", choices=ENGINES, default="auto", help="auto is OpenVINO on a CPU where it is installed, else torch")
-    arg("--workers", type=_positive, metavar="N", help="threads that read videos and find faces (default: CPU cores)")
+    arg("--workers", type=positive, metavar="N", help="threads that read videos and find faces (default: CPU cores)")
     arg(
         "--batch-size",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="faces scored at a time (default: 2 on a CPU, where more are slower, 64 on a GPU)",
     )
-    arg("--frames-per-batch", type=_positive, metavar="N", help="frames searched at a time (default: 8, GPU: 32)")
+    arg("--frames-per-batch", type=positive, metavar="N", help="frames searched at a time (default: 8, GPU: 32)")
     arg(
         "--encoder",
         choices=ENCODERS,
@@ -89,7 +86,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     arg(
         "--size",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="input side in pixels for checkpoints that don't name theirs (default: 380)",
     )
@@ -98,39 +95,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal's encoding does not
-    ranks = None
-    try:
-        ranks = Ranks()
-        return predict(args, ranks)
-    except (InputError, OutputError, CheckpointError, ChoiceError, LaunchError) as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, _Terminated) as stop:
-        if ranks is None or ranks.rank == 0:
-            print("stopped; the same command goes on where it stopped", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
-    except BrokenPipeError:  # whoever read our output has gone; nothing is to be said to anyone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-class _Terminated(BaseException):
-    """SIGTERM came: the same as Ctrl-C."""
-
-
-def _terminate(*_) -> None:
-    raise _Terminated
+    return run_command(predict, parse_args(argv))
 
 
 def predict(args: argparse.Namespace, ranks: Ranks) -> int:
@@ -150,7 +116,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         settings = describe_settings(args, device, precision, engine, checkpoints)
         files = output_files(args, settings)
         check_outputs(files, [*checkpoints, *(path for _, path in paths)])
-        journal = Journal(files["journal of --output"], settings, args.overwrite)
+        journal = ResultsJournal(files["journal of --output"], settings, args.overwrite)
     except BaseException:
         ranks.broadcast(None)  # the others leave without a word
         raise
@@ -335,13 +301,6 @@ def exit_code(results: list[VideoResult], strict: bool) -> int:
     if not statuses & {OK, NO_FACE}:
         return 1
     return int(strict and statuses != {OK})
-
-
-def printable(text: str) -> str:
-    """File names may hold anything; a terminal gets only what can be printed."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
-    )
 
 
 def _size(item: tuple[str, str]) -> int:

@@ -33,7 +33,8 @@ from inference.strategies import confident_strategy
 from preprocessing.face_detector import FacenetDetector
 from preprocessing.video import iter_frames
 from runtime import openvino_engine
-from runtime.device import available_cores, resolve_device
+from runtime.cores import available_cores
+from runtime.device import resolve_device
 from training.zoo.checkpoints import load_model
 
 FRAMES, SIZE = 32, 380

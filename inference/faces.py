@@ -10,11 +10,9 @@ import numpy as np
 from inference.sampling import evenly_spaced
 from preprocessing.crop import crop_face
 from preprocessing.face_detector import FacenetDetector
-from preprocessing.video import Frame, VideoError, iter_frames
+from preprocessing.video import Frame, VideoError, in_chunks, iter_frames
 
 THRESHOLDS = (0.7, 0.8, 0.8)  # MTCNN's, at inference
-_CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**28}  # of frames held and searched at a time
-_CHUNK_FRAMES = {"cpu": 8, "cuda": 32}
 
 ReadResult = tuple[np.ndarray, list[int]] | Iterable[Frame] | None
 
@@ -86,8 +84,7 @@ class FaceExtractor:
     ):
         self.video_read_fn = video_read_fn
         self.detector = detector if detector is not None else FacenetDetector(thresholds=THRESHOLDS)
-        self.chunk_frames = frames_per_batch or _CHUNK_FRAMES[self.detector.device.type]
-        self.chunk_bytes = _CHUNK_BYTES[self.detector.device.type]
+        self.frames_per_batch = frames_per_batch or self.detector.best_batch
 
     def iter_frames_with_faces(self, path: str) -> Iterator[tuple[int, tuple[int, int], list[Face]]]:
         """Yield (frame index, (frame width, height), faces) for each frame read. Raises VideoError."""
@@ -95,7 +92,7 @@ class FaceExtractor:
         if result is None:
             raise VideoError(path, "can't be read")
         frames = zip(result[1], result[0], strict=True) if isinstance(result, tuple) else result
-        for chunk in self._chunks(frames):
+        for chunk in in_chunks(frames, self.frames_per_batch):
             for (index, frame), found in zip(chunk, self.detector.detect([frame for _, frame in chunk]), strict=True):
                 faces = []
                 for number, (bbox, score) in enumerate(zip(found.bboxes, found.scores, strict=True)):
@@ -104,18 +101,6 @@ class FaceExtractor:
                         corners = tuple(int(value) for value in bbox)
                         faces.append(Face(frame=index, number=number, bbox=corners, score=float(score), crop=crop))
                 yield index, (frame.shape[1], frame.shape[0]), faces
-
-    def _chunks(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
-        """Runs of frames of one size, bounded in number and bytes (but one frame at least)."""
-        chunk: list[Frame] = []
-        for index, frame in frames:
-            room = min(self.chunk_frames, self.chunk_bytes // frame.nbytes)
-            if chunk and (len(chunk) >= room or frame.shape != chunk[0][1].shape):
-                yield chunk
-                chunk = []
-            chunk.append((index, frame))
-        if chunk:
-            yield chunk
 
     def process_videos(self, input_dir: str, filenames: list[str], video_idxs: Iterable[int]) -> list[dict]:
         """The reference's result: a dict for each frame with faces: video_idx, frame_idx, frame_w, frame_h,

@@ -7,7 +7,6 @@ Every thread computes on one core, without barriers: several threads inside one 
 another thread needs a core too.
 """
 
-import os
 import queue
 import threading
 import time
@@ -24,6 +23,7 @@ from inference.ensemble import Ensemble
 from inference.faces import Face, FaceExtractor, compress_face, prepare_face
 from inference.strategies import Strategy
 from preprocessing.video import VideoError
+from runtime.files import file_identity
 
 UNKNOWN_SCORE = 0.5  # of a video without a face, or that can't be read
 
@@ -347,15 +347,6 @@ def apply_strategy(result: VideoResult, strategy: Strategy) -> None:
     probabilities = np.array([face.probabilities for face in result.faces], np.float32)
     result.model_scores = [float(strategy(column)) for column in probabilities.T]
     result.score = float(np.mean(result.model_scores))
-
-
-def file_identity(path: str) -> tuple[int, int] | None:
-    """Size and time of change of a file, by which a later run knows it again; None where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def _describe(error: Exception) -> str:

@@ -1,34 +1,28 @@
 """Results on disk: a journal that grows while a run goes on, and the files written at its end.
 
-The journal has one JSON object a line, the first of them the settings it was made with. A line counts once its newline
-is there, so a run killed at any moment loses at most the videos it was working on.
+The journal's first record are the settings it was made with (runtime/journal.py).
 """
 
-import contextlib
 import csv
-import errno
-import fcntl
 import hashlib
 import io
 import itertools
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult, file_identity
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from runtime.errors import OutputError
+from runtime.files import file_identity, temporary_name, whole_file
+from runtime.journal import Journal
 from training.zoo.checkpoints import CheckpointError
 
 
-class OutputError(Exception):
-    """Results can't be written; the message names the file and the remedy."""
-
-
-class Journal:
-    """The finished videos of runs with the same settings, kept beside the output.
+class ResultsJournal:
+    """The finished videos of runs with the same settings, kept beside the output; the settings are its first record.
 
     A video is done if it was read and its file is the one of then (size and time of change). Videos that could not be
     read are tried again. `overwrite` forgets what is there. Raises OutputError if another process has the journal open,
@@ -36,40 +30,23 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike, settings: dict, overwrite: bool = False):
-        self.path = Path(path)
+        self._journal = Journal(
+            path,
+            busy="another run is writing the same results; wait for it or change --output",
+            remedy="change --output",
+            overwrite=overwrite,
+        )
         self._results: dict[str, VideoResult] = {}
-        try:
-            self._file = open(self.path, "ab+", buffering=0)  # noqa: SIM115  open until `close`
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                f"{path}: another run is writing the same results; wait for it or change --output"
-            ) from None
-        except OSError as error:
-            raise OutputError(f"{path}: can't be written ({error.strerror}); change --output") from error
-        if overwrite:
-            self._file.truncate(0)
-        self._load(settings)
-
-    def _load(self, settings: dict) -> None:
-        """Read what is there, cut off a line that was not finished, and begin a new journal with the settings."""
-        self._file.seek(0)
-        end = 0
-        for number, line in enumerate(self._file.read().splitlines(keepends=True), start=1):
-            if not line.endswith(b"\n"):
-                break
-            end += len(line)
+        for number, record in enumerate(self._journal.records, start=1):
             try:
-                record = json.loads(line)
                 if number == 1 and record != {"settings": settings}:
                     raise ValueError("other settings")
                 if number > 1:
                     self._results[record["video"]] = _checked(record)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                raise OutputError(f"{self.path}: line {number} is damaged; delete the file to start anew") from error
-        self._file.truncate(end)
-        if not end:
-            self._write({"settings": settings})
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise self._journal.damaged(number) from error
+        if not self._journal.records:
+            self._journal.add({"settings": settings})
 
     def done(self, video: str, path: str) -> VideoResult | None:
         """The result of a video that need not be scored again."""
@@ -80,24 +57,14 @@ class Journal:
 
     def add(self, result: VideoResult) -> None:
         """Write a result down."""
-        self._write(asdict(result))
+        self._journal.add(asdict(result))
         self._results[result.video] = result
-
-    def _write(self, record: dict) -> None:
-        line = json.dumps(record).encode() + b"\n"
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            self._file.truncate(end)
-            raise OutputError(f"{self.path}: can't be written ({error.strerror}); what was written is kept") from error
 
     def close(self) -> None:
         """A journal without a result is not left behind."""
         if not self._results:
-            self.path.unlink(missing_ok=True)
-        self._file.close()
+            self._journal.path.unlink(missing_ok=True)
+        self._journal.close()
 
 
 def _checked(record: dict) -> VideoResult:
@@ -182,7 +149,7 @@ def check_outputs(outputs: dict[str, str | os.PathLike], inputs: Iterable[str | 
             if target.exists() and not target.is_file():
                 raise OutputError(f"{flag} {path}: is not a regular file; choose another place")
             target.parent.mkdir(parents=True, exist_ok=True)
-            probe = _temporary(target)
+            probe = temporary_name(target)
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -205,19 +172,9 @@ def _write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[list])
 
 
 def _write_whole(path: str | os.PathLike, write: Callable[[TextIO], None]) -> None:
-    """Write a text file whole or not at all. File names that are no UTF-8 come out as the bytes they are."""
-    target = Path(os.path.realpath(path))
-    temporary = _temporary(target)
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            write(file)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise OutputError(f"{path}: can't be written ({error.strerror}); the scores are kept in the journal") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # it has its name by now
-            temporary.unlink()
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}.{os.getpid()}.tmp")
+    """Write a text file. File names that are no UTF-8 come out as the bytes they are."""
+    with (
+        whole_file(path, "the scores are kept in the journal") as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        write(file)

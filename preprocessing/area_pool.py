@@ -5,8 +5,8 @@ output i covers input floor(i * n / m) to ceil((i + 1) * n / m). A sum over such
 cumulative sums, whatever its size. The tables are int32 and may wrap: a window's sum comes out right all the same while
 it is below 2**31 (8 megapixels of white).
 
-Both classes hold some images of one size and give the same numbers: one on the CPU with NumPy and OpenCV, the other on
-any torch device.
+Both classes hold some images and give the same numbers: one on the CPU with NumPy and OpenCV, the other, for images of
+one size, on any torch device. `sizes` are their (height, width).
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from torch.nn import functional as F
 
 
 class NumpyImages:
-    """Images (uint8, (h, w, 3)) on the CPU."""
+    """Images (uint8, (h, w, 3), of any sizes) on the CPU."""
 
     def __init__(self, images: Sequence[np.ndarray]):
         self.tables = [cv2.integral(image, sdepth=cv2.CV_32S) for image in images]
-        self.height, self.width = images[0].shape[:2]
+        self.sizes = [image.shape[:2] for image in images]
 
     def pool(self, number: int, height: int, width: int) -> np.ndarray:
         """Image `number` scaled to (1, height, width, 3), float32 in 0 to 255."""
         table = self.tables[number]
-        top, bottom, left, right, share = _whole_image(self.height, self.width, height, width)
+        top, bottom, left, right, share = _whole_image(*self.sizes[number], height, width)
         rows = table[bottom]
         rows -= table[top]
         sums = np.take(rows, right, axis=1)
@@ -52,9 +52,10 @@ class NumpyImages:
 
 
 class TorchImages:
-    """Images (uint8, (h, w, 3)) on a torch device: the same as NumpyImages, for all images at once."""
+    """Images (uint8, (h, w, 3), of one size) on a torch device: the same as NumpyImages, for all images at once."""
 
     def __init__(self, images: Sequence[np.ndarray], device: torch.device):
+        self.sizes = [image.shape[:2] for image in images]
         pixels = torch.from_numpy(np.stack(images)).to(device)
         sums = pixels.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
         self.tables = F.pad(sums, (0, 0, 1, 0, 1, 0))
@@ -74,8 +75,8 @@ def _whole_image(from_height: int, from_width: int, height: int, width: int) -> 
     """Edges of the windows over a whole image, and one over the windows' pixel counts, (height, width, 1)."""
     top, bottom = _edges(0, from_height, height)
     left, right = _edges(0, from_width, width)
-    counts = (bottom - top)[:, None] * (right - left)[None, :]
-    return top, bottom, left, right, (1 / counts[..., None]).astype(np.float32)
+    share_y, share_x = ((1 / (last - first)).astype(np.float32) for first, last in ((top, bottom), (left, right)))
+    return top, bottom, left, right, (share_y[:, None] * share_x)[..., None]
 
 
 def _edges(start, length, parts: int) -> tuple[np.ndarray, np.ndarray]:

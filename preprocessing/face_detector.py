@@ -8,21 +8,24 @@ What makes it faster and leaves the boxes as they are: area pooling by integral 
 half-size resize without Pillow (`resize.py`), the networks on another engine (`mtcnn.py`), batches over frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from facenet_pytorch.models.utils.detect_face import bbreg, generateBoundingBox, nms_numpy, rerec
+from facenet_pytorch.models.utils.detect_face import bbreg, nms_numpy, rerec
 from torchvision.ops import nms
 
+from preprocessing.area_pool import NumpyImages, TorchImages
 from preprocessing.mtcnn import Networks
 from preprocessing.resize import resize_rgb
 from runtime import openvino_engine
+from runtime.device import resolve_device
 
 MIN_FACE_SIZE = 20
 FACTOR = 0.709
-_CELL = 12  # PNet's window
+_CELL, _STRIDE = 12, 2  # PNet's window, and from one to the next
+_CERTAIN = 0.99
 ENGINES = ("auto", "torch", "openvino")
 
 
@@ -45,7 +48,8 @@ class FacenetDetector:
     `scale` says at what size frames are searched: "half" (width // 2 by height // 2, what the released pipeline does
     everywhere), "full", or "auto", the write-up's rule by the wider side: below 300 pixels 2x, to 1000 as it is, above
     half, above 1900 a third. `engine` is "torch", "openvino" (CPU only), or "auto", which takes OpenVINO on a CPU where
-    it is installed. `threads` is how many threads may call `detect` at once, each working on one core.
+    it is installed. `threads` is how many threads may call `detect` at once, each working on one core. `any_size` is
+    for images that come in ever other sizes, as crops do. `best_batch` is how many frames to give at a time.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class FacenetDetector:
         device: torch.device | str = "cpu",
         engine: str = "auto",
         threads: int = 1,
+        any_size: bool = False,
     ):
         if scale not in SCALES:
             raise ValueError(f"scale {scale!r}: use one of {', '.join(SCALES)}")
@@ -63,47 +68,97 @@ class FacenetDetector:
             raise ValueError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
         self.device = torch.device(device)
         self.thresholds = tuple(thresholds)
+        # sorts out most of PNet's cells before their probability is computed; the margin covers rounding
+        self._least_logit = np.log(self.thresholds[0] / (1 - self.thresholds[0])) - 0.01
         self.scale = scale
+        self.best_batch = 8 if self.device.type == "cpu" else 32
         if engine == "auto":
             engine = "openvino" if self.device.type == "cpu" and openvino_engine.is_installed() else "torch"
         self.engine = engine
-        self._networks = Networks(self.device, engine, threads)
+        self._networks = Networks(self.device, engine, threads, any_size)
+
+    @classmethod
+    def of_a_worker(cls, device: str, local_rank: int, **kwargs) -> "FacenetDetector":
+        """The detector of a process that works on one core beside others. Raises ChoiceError, as `resolve_device`."""
+        torch.set_num_threads(1)
+        return cls(device=resolve_device(device, local_rank), **kwargs)
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Faces]:
-        """Find the faces of each frame. `frames` are uint8 RGB (h, w, 3), all of one size."""
-        if not len(frames):
-            return []
-        height, width = frames[0].shape[:2]
-        small_width, small_height, factor = SCALES[self.scale](width, height)
-        if min(small_width, small_height) * _CELL / MIN_FACE_SIZE < _CELL:
-            return [_no_faces() for _ in frames]
-        images = [resize_rgb(frame, small_width, small_height) for frame in frames]
-        return [_scaled(found, factor) for found in self._cascade(images)]
+        """Find the faces of each frame. `frames` are uint8 RGB (h, w, 3)."""
+        return self._detect(frames, _pyramid)
 
-    def _cascade(self, images: list[np.ndarray]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def detect_largest(self, crops: Sequence[np.ndarray]) -> list[Faces]:
+        """As `detect`, for crops that one face fills, of which only that face matters: the first one is the same.
+
+        Small faces are searched only where no large one is found for certain; their windows make up nine tenths of the
+        work. A window a third of the face's size can hardly take its place: it would have to grow by its regression to
+        the face's own box, or lie in it and look more like a face than the face does.
+        """
+        found = self._detect(crops, _large_scales)
+        unsure = [i for i, (faces, crop) in enumerate(zip(found, crops, strict=True)) if not _fills(faces, crop)]
+        for number, faces in zip(unsure, self.detect([crops[i] for i in unsure]), strict=True):
+            found[number] = faces
+        return found
+
+    def _detect(self, frames: Sequence[np.ndarray], pyramid: Callable[[int], list[float]]) -> list[Faces]:
+        found: dict[int, Faces] = {}
+        images, factors = {}, {}
+        for number, frame in enumerate(frames):
+            height, width = frame.shape[:2]
+            small_width, small_height, factors[number] = SCALES[self.scale](width, height)
+            if min(small_width, small_height) < MIN_FACE_SIZE:
+                found[number] = _no_faces()
+            else:
+                images[number] = resize_rgb(frame, small_width, small_height)
+        for numbers in self._groups(images):
+            for number, faces in zip(numbers, self._cascade([images[n] for n in numbers], pyramid), strict=True):
+                found[number] = _scaled(faces, factors[number])
+        return [found[number] for number in range(len(frames))]
+
+    def _groups(self, images: dict[int, np.ndarray]) -> list[list[int]]:
+        """What can be searched together: everything on a CPU, images of one size elsewhere."""
+        groups: dict[tuple, list[int]] = {}
+        for number, image in images.items():
+            groups.setdefault(() if self.device.type == "cpu" else image.shape, []).append(number)
+        return list(groups.values())
+
+    def _cascade(
+        self, images: list[np.ndarray], pyramid: Callable[[int], list[float]]
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Boxes with scores (n, 5) and landmarks (n, 5, 2) for each image, in its pixels. Box arithmetic is torch fp32
         on the CPU, step by step as in facenet-pytorch's `detect_face`; suppression is for each image by itself."""
-        height, width = images[0].shape[:2]
         loaded = self._networks.load(images)
-        boxes = self._propose(loaded, len(images), height, width)
-        boxes = self._refine(loaded, boxes, height, width)
-        return self._finish(loaded, boxes, height, width)
+        boxes = self._propose(loaded, pyramid)
+        boxes = self._refine(loaded, boxes)
+        return self._finish(loaded, boxes)
 
-    def _propose(self, loaded, count: int, height: int, width: int) -> list[torch.Tensor]:
-        found = [[] for _ in range(count)]
-        for scale in _pyramid(min(height, width)):
-            maps = self._networks.propose(loaded, int(height * scale + 1), int(width * scale + 1))
-            maps = torch.from_numpy(maps).permute(3, 0, 1, 2)
-            probability = torch.sigmoid(maps[1] - maps[0])  # the softmax over two classes
-            candidates, numbers = generateBoundingBox(maps[2:].transpose(0, 1), probability, scale, self.thresholds[0])
-            for number in numbers.unique().tolist():
-                mine = candidates[numbers == number]
-                found[number].append(mine[nms(mine[:, :4], mine[:, 4], 0.5)])
-        return [_after_proposals(torch.cat(parts)) if parts else torch.zeros(0, 5) for parts in found]
+    def _propose(self, loaded: NumpyImages | TorchImages, pyramid: Callable[[int], list[float]]) -> list[torch.Tensor]:
+        found: list[list[np.ndarray]] = [[] for _ in loaded.sizes]
+        for number, scale, maps in self._networks.propose(loaded, pyramid):
+            logits = maps[..., 1] - maps[..., 0]
+            y, x = np.nonzero(logits > self._least_logit)
+            if len(y):
+                rows = np.empty((len(y), 8), np.float32)
+                rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4:] = x, y, scale, logits[y, x], maps[y, x, 2:]
+                found[number].append(rows)
+        return [self._boxes_of(by_scale) for by_scale in found]
 
-    def _refine(self, loaded, boxes: list[torch.Tensor], height: int, width: int) -> list[torch.Tensor]:
+    def _boxes_of(self, by_scale: list[np.ndarray]) -> torch.Tensor:
+        """The proposals (n, 5) of one image from its candidates at each scale, (x, y, scale, logit, regression)."""
+        kept = [torch.zeros(0, 9)]
+        for rows in map(torch.from_numpy, by_scale):
+            score = torch.sigmoid(rows[:, 3])  # the softmax over two classes
+            passed = score >= self.thresholds[0]
+            rows, score = rows[passed], score[passed]
+            cell, scale = rows[:, :2] * _STRIDE + 1, rows[:, 2:3]
+            corners = [(cell / scale).floor(), ((cell + (_CELL - 1)) / scale).floor()]
+            boxes = torch.cat([*corners, score[:, None], rows[:, 4:]], dim=1)
+            kept.append(boxes[nms(boxes[:, :4], score, 0.5)] if len(boxes) > 1 else boxes)
+        return _after_proposals(torch.cat(kept))
+
+    def _refine(self, loaded: NumpyImages | TorchImages, boxes: list[torch.Tensor]) -> list[torch.Tensor]:
         refined = []
-        for candidates, outputs in self._outputs(loaded, boxes, height, width, 24):
+        for candidates, outputs in self._outputs(loaded, boxes, 24):
             score, regression = outputs
             passed = score > self.thresholds[1]
             kept = torch.cat([candidates[passed, :4], score[passed, None]], dim=1)
@@ -111,9 +166,9 @@ class FacenetDetector:
             refined.append(rerec(bbreg(kept[pick], regression[passed][pick])))
         return refined
 
-    def _finish(self, loaded, boxes: list[torch.Tensor], height: int, width: int) -> list[tuple]:
+    def _finish(self, loaded: NumpyImages | TorchImages, boxes: list[torch.Tensor]) -> list[tuple]:
         finished = []
-        for candidates, outputs in self._outputs(loaded, boxes, height, width, 48):
+        for candidates, outputs in self._outputs(loaded, boxes, 48):
             score, regression, points = outputs
             passed = score > self.thresholds[2]
             kept = torch.cat([candidates[passed, :4], score[passed, None]], dim=1)
@@ -128,13 +183,15 @@ class FacenetDetector:
             finished.append((kept[order.astype(np.int64)], points[order.astype(np.int64)]))
         return finished
 
-    def _outputs(self, loaded, boxes: list[torch.Tensor], height: int, width: int, size: int):
+    def _outputs(self, loaded: NumpyImages | TorchImages, boxes: list[torch.Tensor], size: int):
         """Run a refining network over the boxes of all images at once; give each image its boxes and outputs."""
-        boxes = [candidates[_inside(candidates, height, width)] for candidates in boxes]
-        counts = [len(candidates) for candidates in boxes]
+        windows = [_windows(each, *image) for each, image in zip(boxes, loaded.sizes, strict=True)]
+        inside = [_inside(each) for each in windows]
+        boxes = [each[torch.from_numpy(mask)] for each, mask in zip(boxes, inside, strict=True)]
+        counts = [len(each) for each in boxes]
         if sum(counts):
             numbers = np.repeat(np.arange(len(boxes)), counts)
-            windows = _windows(torch.cat(boxes), height, width)
+            windows = np.concatenate([each[mask] for each, mask in zip(windows, inside, strict=True)])
             outputs = [torch.from_numpy(output) for output in self._networks.refine(loaded, numbers, windows, size)]
         else:
             outputs = [torch.zeros(0), torch.zeros(0, 4), torch.zeros(0, 10)][: 2 if size == 24 else 3]
@@ -150,6 +207,19 @@ def _pyramid(side: int) -> list[float]:
         scale *= FACTOR
         side *= FACTOR
     return scales
+
+
+def _large_scales(side: int) -> list[float]:
+    """The scales at which PNet's window is at least a fifth of the side: a third of a face that fills a crop."""
+    return [scale for scale in _pyramid(side) if _CELL / scale >= side / 5]
+
+
+def _fills(faces: Faces, crop: np.ndarray) -> bool:
+    """True where the largest face is certain and over a third of the crop's shorter side."""
+    if not len(faces.bboxes) or faces.scores[0] < _CERTAIN:
+        return False
+    x1, y1, x2, y2 = faces.bboxes[0]
+    return min(x2 - x1, y2 - y1) > min(crop.shape[:2]) / 3
 
 
 def _after_proposals(boxes: torch.Tensor) -> torch.Tensor:
@@ -169,11 +239,10 @@ def _windows(boxes: torch.Tensor, height: int, width: int) -> np.ndarray:
     return windows
 
 
-def _inside(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Which boxes have a pixel inside the image. facenet-pytorch leaves the others out of the batch but not out of the
+def _inside(windows: np.ndarray) -> np.ndarray:
+    """Which windows hold a pixel of the image. facenet-pytorch leaves the others out of the batch but not out of the
     list, and fails on the whole image."""
-    windows = _windows(boxes, height, width)
-    return torch.from_numpy((windows[:, 2] > windows[:, 0]) & (windows[:, 3] > windows[:, 1]))
+    return (windows[:, 2] > windows[:, 0]) & (windows[:, 3] > windows[:, 1])
 
 
 def _scaled(found: tuple[torch.Tensor, torch.Tensor], factor: float) -> Faces:

@@ -5,7 +5,7 @@ the first one maps of logits and box regression, the others the probability of a
 landmarks. They always run in fp32: lower precision moves boxes by several pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -51,12 +51,13 @@ def _normalise(images: torch.Tensor) -> torch.Tensor:
 
 
 class Networks:
-    """The three networks on one device: cascades over some images of one size.
+    """The three networks on one device.
 
-    `engine` is "torch" or "openvino" (CPU only); `threads` is how many threads may call at once.
+    `engine` is "torch" or "openvino" (CPU only); `threads` is how many threads may call at once. With `any_size` images
+    may come in ever other sizes: OpenVINO then keeps PNet's dimensions free instead of compiling it for each.
     """
 
-    def __init__(self, device: torch.device, engine: str, threads: int):
+    def __init__(self, device: torch.device, engine: str, threads: int, any_size: bool):
         self.device = device
         if device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # a mantissa of 10 bits moves boxes too
@@ -66,7 +67,9 @@ class Networks:
         for name, module in modules.items():
             module.eval().requires_grad_(False)
             if engine == "openvino":
-                shape = None if name == "pnet" else (-1, *examples[name], 3)
+                shape = (-1, *examples[name], 3)
+                if name == "pnet":
+                    shape = (1, -1, -1, 3) if any_size else None
                 example = torch.zeros(2, *examples[name], 3)
                 self._run[name] = OpenVinoNetwork(module, example, streams=threads, input_shape=shape)
             else:
@@ -77,14 +80,22 @@ class Networks:
         """Make the images ready for `propose` and `refine`."""
         return NumpyImages(images) if self.device.type == "cpu" else TorchImages(images, self.device)
 
-    def propose(self, images: NumpyImages | TorchImages, height: int, width: int) -> np.ndarray:
-        """PNet over every image scaled to (height, width): maps (n, h', w', 6)."""
+    def propose(
+        self, images: NumpyImages | TorchImages, pyramid: Callable[[int], Iterable[float]]
+    ) -> Iterator[tuple[int, float, np.ndarray]]:
+        """PNet over every image at every scale that `pyramid` gives for its shorter side: (number of the image, scale,
+        maps (h', w', 6)). For each image the scales come in order."""
+        run = self._run["pnet"]
         if isinstance(images, TorchImages):
-            return self._run["pnet"](images.pool_all(height, width))[0]
-        # one image at a time stays in the processor's cache
-        return np.concatenate(
-            [self._run["pnet"](images.pool(number, height, width))[0] for number in range(len(images.tables))]
-        )
+            height, width = images.sizes[0]
+            for scale in pyramid(min(height, width)):
+                maps = run(images.pool_all(int(height * scale + 1), int(width * scale + 1)))[0]
+                yield from ((number, scale, each) for number, each in enumerate(maps))
+        else:  # one image at a time stays in the processor's cache
+            for number, (height, width) in enumerate(images.sizes):
+                for scale in pyramid(min(height, width)):
+                    pooled = images.pool(number, int(height * scale + 1), int(width * scale + 1))
+                    yield number, scale, run(pooled)[0][0]
 
     def refine(self, images: NumpyImages | TorchImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> Outputs:
         """RNet (size 24) or ONet (size 48) over boxes (int, (n, 4)) of the images `numbers`; n must not be 0."""

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from runtime.errors import ItemError
+
+_CHUNK_BYTES = 2**28
 MAX_PIXELS = 2**26  # 67 megapixels, twice 8K video: keeps the memory of a hostile file bounded
 
 # containers that hold their pictures themselves: a playlist named .mp4 must not make us read other files
@@ -27,7 +30,7 @@ Frame = tuple[int, np.ndarray]
 Select = Callable[[int], Iterable[int]]
 
 
-class VideoError(Exception):
+class VideoError(ItemError):
     """A video can't be read; the message names the file and the reason."""
 
     def __init__(self, path: str, reason: str):
@@ -58,9 +61,37 @@ def iter_frames(path: str | os.PathLike, select: Select) -> Iterator[Frame]:
     try:
         yield from _iter_frames(path, select)
     except av.error.FFmpegError as error:
-        raise VideoError(path, f"can't be read ({_plain(error)})") from error
+        raise VideoError(path, f"can't be read ({plain(error)})") from error
     except OSError as error:
         raise VideoError(path, f"can't be opened ({error.strerror or error})") from error
+
+
+def iter_all_frames(path: str | os.PathLike, select: Select) -> Iterator[Frame]:
+    """As `iter_frames`, but where frames are missing, as the file is cut or damaged, a VideoError comes at the end."""
+    wanted: set[int] = set()
+
+    def remember(frame_count: int) -> set[int]:
+        wanted.update(index for index in select(frame_count) if index < frame_count)
+        return wanted
+
+    read = 0
+    for index, frame in iter_frames(path, remember):
+        read += 1
+        yield index, frame
+    if read < len(wanted):
+        raise VideoError(os.fspath(path), f"is cut or damaged: only {read} of {len(wanted)} frames can be read")
+
+
+def in_chunks(frames: Iterable[Frame], most: int) -> Iterator[list[Frame]]:
+    """Runs of at most `most` frames of one size, fewer where they are large, but one at least."""
+    chunk: list[Frame] = []
+    for index, frame in frames:
+        if chunk and (len(chunk) >= min(most, _CHUNK_BYTES // frame.nbytes) or frame.shape != chunk[0][1].shape):
+            yield chunk
+            chunk = []
+        chunk.append((index, frame))
+    if chunk:
+        yield chunk
 
 
 def _iter_frames(path: str, select: Select) -> Iterator[Frame]:
@@ -90,7 +121,8 @@ def _iter_frames(path: str, select: Select) -> Iterator[Frame]:
         raise VideoError(path, "holds no frame that can be decoded")
 
 
-def _open(path: str) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
+def open_video(path: str) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
+    """The container, which the caller closes, and its first video stream. Raises VideoError and FFmpegError."""
     # an absolute path is never taken for a protocol; tags of old files are often not UTF-8
     container = av.open(os.path.abspath(path), options=_OPTIONS, metadata_errors="replace")
     for stream in container.streams.video:
@@ -113,7 +145,7 @@ def _check_size(path: str, width: int, height: int) -> None:
 def _scan(path: str) -> tuple[list[_Packet], int]:
     """List the video's packets in decoding order, and its frame count: the header's, else the number of packets,
     without those that an edit list cuts away."""
-    container, stream = _open(path)
+    container, stream = open_video(path)
     with container:
         length_size = _nal_length_size(stream.codec_context)
         packets = []
@@ -189,7 +221,7 @@ def _decode_needed(
             continue
         if frame.pts != target:
             return
-        yield _to_rgb(path, frame)
+        yield to_rgb(path, frame)
         target = next(expected, None)
         if target is None:
             return
@@ -203,14 +235,14 @@ def _decode_all(path: str, timestamps: list[int] | None, indices: list[int]) -> 
         index = count if place is None else place.get(frame.pts, -1)
         if index in wanted:
             wanted.discard(index)
-            yield index, _to_rgb(path, frame)
+            yield index, to_rgb(path, frame)
         if index >= last:
             return
 
 
 def _decoded(path: str, packets: list[_Packet] | None) -> Iterator[av.VideoFrame]:
     """Yield decoded frames, of the needed packets or of all; damaged packets are passed over."""
-    container, stream = _open(path)
+    container, stream = open_video(path)
     with container:
         context = stream.codec_context
         number = 0
@@ -236,12 +268,14 @@ def _decode(context: av.video.codeccontext.VideoCodecContext, packet: av.Packet 
         return []
 
 
-def _to_rgb(path: str, frame: av.VideoFrame) -> np.ndarray:
+def to_rgb(path: str, frame: av.VideoFrame) -> np.ndarray:
+    """A decoded frame as RGB uint8 (h, w, 3), upright."""
     _check_size(path, frame.width, frame.height)
     image = frame.to_ndarray(format="rgb24")
     turns = frame.rotation // 90 % 4 if frame.rotation in (-180, -90, 90, 180, 270) else 0  # as OpenCV: no other angle
     return np.ascontiguousarray(np.rot90(image, turns))
 
 
-def _plain(error: av.error.FFmpegError) -> str:
+def plain(error: av.error.FFmpegError) -> str:
+    """What FFmpeg says of an error."""
     return error.strerror or str(error)

@@ -1,16 +1,15 @@
-"""Turn `--device`, `--precision` and the machine's cores into definite choices, or say in a line why not."""
-
-import os
-from pathlib import Path
+"""Turn `--device` and `--precision` into definite choices, or say in a line why not."""
 
 import torch
+
+from runtime.errors import UserError
 
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class ChoiceError(ValueError):
+class ChoiceError(UserError):
     """A device, precision or engine was asked for that this machine or installation does not have."""
 
 
@@ -45,15 +44,3 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if name == "fp16" and device.type == "cpu":
         raise ChoiceError("--precision fp16 needs a GPU; on a CPU use bf16 (faster, approximate) or fp32 (exact)")
     return name
-
-
-def available_cores() -> int:
-    """Number of CPU cores this process may use: its affinity mask, cut to a container's quota (cgroup v2)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores  # no cgroup v2 here: the affinity mask is all there is to know
-    return cores

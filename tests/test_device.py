@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from runtime import device as runtime
-from runtime.device import ChoiceError, available_cores, resolve_device, resolve_precision
+from runtime import cores as cores_module
+from runtime.cores import available_cores
+from runtime.device import ChoiceError, resolve_device, resolve_precision
 
 
 @pytest.fixture
@@ -53,6 +54,6 @@ def test_precision():
 @pytest.mark.parametrize("quota, cores", [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("junk", 8)])
 def test_cores_of_a_container(monkeypatch, tmp_path, quota, cores):
     (tmp_path / "cpu.max").write_text(quota + "\n")
-    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(runtime, "Path", lambda path: tmp_path / "cpu.max")
+    monkeypatch.setattr(cores_module.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(cores_module, "Path", lambda path: tmp_path / "cpu.max")
     assert available_cores() == cores

@@ -12,6 +12,7 @@ from inference.faces import (
     prepare_face,
     put_to_center,
 )
+from preprocessing import video
 from preprocessing.face_detector import FacenetDetector, Faces
 from preprocessing.video import VideoError, iter_frames
 from tests import media
@@ -81,17 +82,17 @@ def test_crops_and_boxes():
     assert [face.crop.shape for face in faces] == [(50, 50, 3), (30, 30, 3)]
 
 
-def test_frames_are_held_a_few_at_a_time(face_video):
+def test_frames_are_held_a_few_at_a_time(face_video, monkeypatch):
     detector = ScriptedDetector(faces_at())
     extractor = FaceExtractor(lambda path: iter_frames(path, lambda count: range(20)), detector, frames_per_batch=8)
     assert len(list(extractor.iter_frames_with_faces(str(face_video)))) == 20
     assert detector.batches == [8, 8, 4]
     detector.batches.clear()
-    extractor.chunk_bytes = 3 * 640 * 360 * 3 + 5  # room for three frames
+    monkeypatch.setattr(video, "_CHUNK_BYTES", 3 * 640 * 360 * 3 + 5)  # room for three frames
     list(extractor.iter_frames_with_faces(str(face_video)))
     assert detector.batches == [3] * 6 + [2]
     detector.batches.clear()
-    extractor.chunk_bytes = 1
+    monkeypatch.setattr(video, "_CHUNK_BYTES", 1)
     list(extractor.iter_frames_with_faces(str(face_video)))
     assert detector.batches == [1] * 20
 

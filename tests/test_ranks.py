@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from inference.ranks import LaunchError, Ranks
+from runtime.ranks import LaunchError, Ranks
 
 
 def torchrun(tmp_path, body, processes=2):
@@ -41,7 +41,7 @@ def test_even_in_time_and_each_once(tmp_path):
         tmp_path,
         f"""
         import json, time
-        from inference.ranks import Ranks
+        from runtime.ranks import Ranks
         ranks = Ranks()
         todo = ranks.broadcast(list(range(40)) if ranks.rank == 0 else None)
 
@@ -71,7 +71,7 @@ def test_error_on_one_rank_ends_all(tmp_path, rank):
         tmp_path,
         f"""
         import time
-        from inference.ranks import Ranks
+        from runtime.ranks import Ranks
         ranks = Ranks()
 
         def run(items):

@@ -12,16 +12,17 @@ from dataclasses import replace
 
 import pytest
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult, file_identity
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
 from inference.results import (
-    Journal,
-    OutputError,
+    ResultsJournal,
     check_outputs,
     fingerprint,
     summarise,
     write_faces,
     write_submission,
 )
+from runtime.errors import OutputError
+from runtime.files import file_identity
 
 FACE = ScoredFace(frame=3, face=1, bbox=(-2, 5, 40, 60), detector_score=0.99, probabilities=[0.1, 0.123456789])
 SETTINGS = {"models": ["a"]}
@@ -44,14 +45,14 @@ def journal(tmp_path):
 
 
 def written(journal, path, *results):
-    opened = Journal(journal, SETTINGS)
+    opened = ResultsJournal(journal, SETTINGS)
     for each in results:
         opened.add(replace(each, identity=file_identity(path)))
     opened.close()
 
 
 def done(journal, path, name="a.mp4"):
-    opened = Journal(journal, SETTINGS)
+    opened = ResultsJournal(journal, SETTINGS)
     try:
         return opened.done(name, path)
     finally:
@@ -122,23 +123,23 @@ def test_damaged_journal_names_itself(journal, video, line):
     written(journal, video)
     journal.write_text(json.dumps({"settings": SETTINGS}) + f"\n{line}\n")
     with pytest.raises(OutputError, match=r"journal\.jsonl: line 2 is damaged; delete the file"):
-        Journal(journal, SETTINGS)
+        ResultsJournal(journal, SETTINGS)
 
 
 def test_journal_of_other_settings(journal, video):
     written(journal, video, result())
     with pytest.raises(OutputError, match="line 1 is damaged"):
-        Journal(journal, {"models": ["b"]})
+        ResultsJournal(journal, {"models": ["b"]})
 
 
 def test_overwrite_respects_the_lock(journal, video):
     written(journal, video, result())
-    first = Journal(journal, SETTINGS)
+    first = ResultsJournal(journal, SETTINGS)
     with pytest.raises(OutputError, match="another run"):
-        Journal(journal, SETTINGS, overwrite=True)
+        ResultsJournal(journal, SETTINGS, overwrite=True)
     first.close()
     assert done(journal, video)
-    Journal(journal, SETTINGS, overwrite=True).close()
+    ResultsJournal(journal, SETTINGS, overwrite=True).close()
     assert not journal.exists()  # without a result it is not left behind
 
 
@@ -147,18 +148,18 @@ def test_file_that_changed_while_it_was_read(journal, video):
     before = file_identity(video)
     with open(video, "ab") as file:
         file.write(b"6")
-    opened = Journal(journal, SETTINGS)
+    opened = ResultsJournal(journal, SETTINGS)
     opened.add(result(identity=before))
     opened.close()
     assert done(journal, video) is None
 
 
 def test_two_runs_at_once(journal):
-    first = Journal(journal, SETTINGS)
+    first = ResultsJournal(journal, SETTINGS)
     with pytest.raises(OutputError, match="another run is writing the same results"):
-        Journal(journal, SETTINGS)
+        ResultsJournal(journal, SETTINGS)
     first.close()
-    Journal(journal, SETTINGS).close()
+    ResultsJournal(journal, SETTINGS).close()
 
 
 @contextlib.contextmanager
@@ -176,7 +177,7 @@ def full_disk():
 
 def test_full_disk(journal, video, tmp_path):
     message = r"journal\.jsonl: can't be written \((No space left on device|File too large)\); what was written is kept"
-    opened = Journal(journal, SETTINGS)
+    opened = ResultsJournal(journal, SETTINGS)
     opened.add(result("a.mp4", identity=file_identity(video)))
     with full_disk(), pytest.raises(OutputError, match=message):
         for _ in range(3):
@@ -274,9 +275,10 @@ def test_journal_survives_sigkill(journal, video):
     """Every line that was added is there after a kill without warning."""
     code = f"""
 import os, signal
-from inference.pipeline import VideoResult, file_identity
-from inference.results import Journal
-journal = Journal({str(journal)!r}, {SETTINGS!r})
+from inference.pipeline import VideoResult
+from inference.results import ResultsJournal
+from runtime.files import file_identity
+journal = ResultsJournal({str(journal)!r}, {SETTINGS!r})
 for i in range(20):
     journal.add(VideoResult(video=f"{{i}}.mp4", status="ok", score=i / 20, identity=file_identity({video!r})))
 os.kill(os.getpid(), signal.SIGKILL)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from runtime.errors import UserError
 from training.zoo.classifiers import ENCODERS, NETWORKS
 
 PUBLISHED = {"network": "DeepFakeClassifier", "encoder": "tf_efficientnet_b7_ns", "input_size": 380}
 _SIZES = range(32, 4097)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint file can't be used; the message names the file, the reason and the remedy."""
 
     def __init__(self, path: str | os.PathLike, reason: str):

@@ -1,4 +1,4 @@
-"""One list of videos, shared by the processes of a torchrun launch: each takes the next one when it has room.
+"""One list of work, shared by the processes of a torchrun launch: each takes the next item when it has room.
 
 That is even in time, not in count. Rank 0 collects the results and is the only one to write. The counter and the
 results travel through torch.distributed's key-value store.
@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
+from runtime.errors import UserError
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 20
-_TIMEOUT = timedelta(days=7)  # a rank may wait at the end for as long as another's last video takes
+_TIMEOUT = timedelta(days=7)  # a rank may wait at the end for as long as another's last item takes
 
 
-class LaunchError(Exception):
+class LaunchError(UserError):
     """The environment names other processes and does not say how to reach them."""
 
 
@@ -40,21 +39,25 @@ class Ranks:
         self._store = None
         self._stopping = threading.Event()
         if self.world_size > 1:
+            import torch.distributed as dist  # takes seconds, and most runs are one process
+            from torch.distributed.rendezvous import rendezvous
+
             try:
                 store, rank, world_size = next(rendezvous("env://", timeout=_TIMEOUT))
             except ValueError as error:
                 raise LaunchError(
                     f"WORLD_SIZE is {self.world_size}, but: {error}. Use torchrun, or unset it"
                 ) from error
+            self._dist = dist
             dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
-            self._store = dist.PrefixStore("predict", store)
+            self._store = dist.PrefixStore("work", store)
 
     def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank."""
         if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        self._dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def results(self, todo: Sequence[Any], run: Callable[[Iterator], Iterator[T]]) -> Iterator[T]:
@@ -65,14 +68,14 @@ class Ranks:
         elif self.rank:
             for result in run(self._drawn(todo)):
                 self._store.set(f"result/{self._store.add('sent', 1) - 1}", pickle.dumps(result))
-            dist.barrier()
+            self._dist.barrier()
         else:
             yield from self._collect(todo, run)
-            dist.barrier()
+            self._dist.barrier()
 
     def close(self) -> None:
         if self.world_size > 1:
-            dist.destroy_process_group()
+            self._dist.destroy_process_group()
 
     def _drawn(self, todo: Sequence[Any]) -> Iterator[Any]:
         while not self._stopping.is_set() and (number := self._store.add("drawn", 1) - 1) < len(todo):

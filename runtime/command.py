@@ -1,0 +1,46 @@
+"""How a command of this project begins and ends: torchrun's processes, signals, errors in one line, exit codes."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from runtime.errors import UserError, printable
+from runtime.ranks import Ranks
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: the same as Ctrl-C."""
+
+
+def _terminate(*_) -> None:
+    raise _Terminated
+
+
+def run_command(work: Callable[[argparse.Namespace, Ranks], int], args: argparse.Namespace) -> int:
+    """Call `work` and return its exit code; 1 and a line for a UserError, 130 and 143 where the run was stopped."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal's encoding does not
+    ranks = None
+    try:
+        ranks = Ranks()
+        return work(args, ranks)
+    except UserError as error:
+        print(printable(f"error: {error}"), file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, _Terminated) as stop:
+        if ranks is None or ranks.rank == 0:
+            print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+    except BrokenPipeError:  # whoever read our output has gone; nothing is to be said to anyone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def positive(text: str) -> int:
+    """The type of a flag that takes a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)

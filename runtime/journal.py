@@ -1,0 +1,69 @@
+"""A journal: a file of JSON objects, one a line, that grows while a run goes on and tells the next one what is done.
+
+A line counts once its newline is there, so a run killed at any moment loses at most what it was working on.
+"""
+
+import errno
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from runtime.errors import OutputError
+
+
+class Journal:
+    """The records of a file, and the right to add to it, which one process has at a time.
+
+    `records` holds what was there at the start. Raises OutputError if another process has the journal open (`busy` says
+    what it is doing), if it is damaged, or if it can't be written (`remedy` says what then).
+    """
+
+    def __init__(self, path: str | os.PathLike, *, busy: str, remedy: str, overwrite: bool = False):
+        self.path = Path(path)
+        try:
+            self._file = open(self.path, "ab+", buffering=0)  # noqa: SIM115  open until `close`
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"{path}: {busy}") from None
+        except OSError as error:
+            raise OutputError(f"{path}: can't be written ({error.strerror}); {remedy}") from error
+        if overwrite:
+            self._file.truncate(0)
+        self.records = self._load()
+
+    def _load(self) -> list[dict]:
+        """Read what is there, and cut off a line that was not finished."""
+        self._file.seek(0)
+        records, end = [], 0
+        for number, line in enumerate(self._file.read().splitlines(keepends=True), start=1):
+            if not line.endswith(b"\n"):
+                break
+            end += len(line)
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError("not an object")
+            except (ValueError, RecursionError) as error:
+                raise self.damaged(number) from error
+            records.append(record)
+        self._file.truncate(end)
+        return records
+
+    def damaged(self, number: int) -> OutputError:
+        """The error for a line, counted from 1, that can't be what was written."""
+        return OutputError(f"{self.path}: line {number} is damaged; delete the file to start anew")
+
+    def add(self, record: dict) -> None:
+        """Write a record down; on an error the journal is as it was before."""
+        line = json.dumps(record).encode() + b"\n"
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._file.truncate(end)
+            raise OutputError(f"{self.path}: can't be written ({error.strerror}); what was written is kept") from error
+
+    def close(self) -> None:
+        self._file.close()
