@@ -1,0 +1,166 @@
+"""What a data root holds: its videos, by the metadata.json of each part folder.
+
+    DATA_ROOT/<part folder>/metadata.json  {"abc.mp4": {"label": "REAL" or "FAKE", "original": "xyz.mp4" or null}, ...}
+    DATA_ROOT/<part folder>/abc.mp4
+
+An id is a file name without ".mp4": a string, also where it looks like a number. Whatever is wrong with an entry leaves
+that entry out and is told in a line; the rest can be used.
+"""
+
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+
+from runtime.errors import InputError
+
+SUFFIX = ".mp4"
+METADATA = "metadata.json"
+LABELS = ("REAL", "FAKE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """One entry of a metadata.json. `original` is the id of the video that a fake was made from, where it is known."""
+
+    id: str
+    part: str  # the folder's name
+    path: str
+    is_fake: bool
+    original: str | None
+
+    @property
+    def source(self) -> str:
+        """The id of the video whose boxes and landmarks serve this one: a fake's original, else the video itself."""
+        return self.original or self.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRoot:
+    """The usable videos, sorted by part and name, and what was wrong with the others, by "part/name"."""
+
+    videos: list[Video]
+    problems: dict[str, str]
+
+    @property
+    def sources(self) -> list[Video]:
+        """The videos that faces are searched in: the real ones, and fakes whose original is not known."""
+        return [video for video in self.videos if video.original is None]
+
+    @property
+    def fakes_with_original(self) -> list[Video]:
+        return [video for video in self.videos if video.original is not None]
+
+
+def read_data_root(root: str | os.PathLike) -> DataRoot:
+    """List a data root. Raises InputError where it can't be read or holds no metadata.json or no usable video."""
+    parts = list_parts(root)
+    problems: dict[str, str] = {}
+    videos: list[Video] = []
+    for part in parts:
+        found, wrong = read_part(os.path.join(root, part))
+        videos += found
+        problems.update({os.path.join(part, name): reason for name, reason in wrong.items()})
+    videos = _without_repeated(videos, problems)
+    videos = _without_orphans(videos, problems)
+    if not videos:
+        first = "".join(f"; {name}: {reason}" for name, reason in list(problems.items())[:3])
+        raise InputError(f"--root-dir {root}: no usable video in {len(parts)} part folder(s){first}")
+    return DataRoot(videos=videos, problems=problems)
+
+
+def list_parts(root: str | os.PathLike) -> list[str]:
+    """Names of the folders that have a metadata.json, numbers in their order. Raises InputError where there is none."""
+    try:
+        with os.scandir(root) as entries:
+            parts = [entry.name for entry in entries if os.path.lexists(os.path.join(entry.path, METADATA))]
+    except OSError as error:
+        raise InputError(f"--root-dir {root}: can't be read ({error.strerror}); name the data root") from error
+    if not parts:
+        above = os.path.lexists(os.path.join(root, METADATA))
+        hint = "it has one itself: name the folder above it" if above else "preprocessing/make_metadata.py writes them"
+        raise InputError(f"--root-dir {root}: no folder in it has a {METADATA}; {hint}")
+    return sorted(parts, key=lambda name: [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", name)])
+
+
+def read_part(folder: str | os.PathLike) -> tuple[list[Video], dict[str, str]]:
+    """The usable videos of one part folder and what is wrong with the other entries, both by the name in metadata.json.
+
+    Whether originals exist is not looked at: they may lie in other parts.
+    """
+    folder = os.fspath(folder)
+    try:
+        with open(os.path.join(folder, METADATA), encoding="utf-8") as file:
+            entries = json.load(file)
+    except OSError as error:
+        return [], {METADATA: f"can't be opened ({error.strerror})"}
+    except (ValueError, RecursionError) as error:
+        return [], {METADATA: f"is no JSON ({error}); its videos are left out"}
+    if not isinstance(entries, dict):
+        return [], {METADATA: "must be an object with an entry for each video; its videos are left out"}
+    videos, problems = [], {}
+    for name in sorted(entries):
+        try:
+            videos.append(_read_entry(folder, name, entries[name]))
+        except ValueError as error:
+            problems[name] = str(error)
+    return videos, problems
+
+
+def _read_entry(folder: str, name: str, entry: object) -> Video:
+    _check_name(name)
+    if not isinstance(entry, dict):
+        raise ValueError('must be an object such as {"label": "REAL"}')
+    label, original = entry.get("label"), entry.get("original")
+    if label not in LABELS:
+        raise ValueError(f"label {label!r}: must be REAL or FAKE")
+    if original is not None:
+        if not isinstance(original, str):
+            raise ValueError(f"original {original!r}: must be a file name or null")
+        try:
+            _check_name(original)
+        except ValueError as error:
+            raise ValueError(f"original {original!r}: {error}") from error
+    path = os.path.join(folder, name)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ValueError(f"there is no such video ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    return Video(
+        id=name.removesuffix(SUFFIX),
+        part=os.path.basename(folder),
+        path=path,
+        is_fake=label == "FAKE",
+        original=original.removesuffix(SUFFIX) if label == "FAKE" and original is not None else None,
+    )
+
+
+def _check_name(name: str) -> None:
+    """Ids become names of files and folders: nothing that leads elsewhere or hides."""
+    if not name.endswith(SUFFIX) or name.startswith(".") or any(c in name for c in "/\\\0") or not name.isprintable():
+        raise ValueError("not the name of an .mp4 beside the metadata.json")
+
+
+def _without_repeated(videos: list[Video], problems: dict[str, str]) -> list[Video]:
+    kept: dict[str, Video] = {}
+    for video in videos:
+        first = kept.setdefault(video.id, video)
+        if first is not video:
+            problems[os.path.join(video.part, video.id + SUFFIX)] = f"{first.part} has a video of this name too"
+    return list(kept.values())
+
+
+def _without_orphans(videos: list[Video], problems: dict[str, str]) -> list[Video]:
+    real = {video.id for video in videos if not video.is_fake}
+    kept = []
+    for video in videos:
+        if video.original is None or video.original in real:
+            kept.append(video)
+        else:
+            problems[os.path.join(video.part, video.id + SUFFIX)] = (
+                f"its original {video.original}{SUFFIX} is not among the real videos"
+            )
+    return kept

@@ -1,0 +1,114 @@
+"""Cut the faces out of every tenth frame of all videos of a data root, fakes by the boxes of their originals.
+
+    python preprocessing/extract_crops.py --root-dir DATA_ROOT --crops-dir crops
+
+Input: DATA_ROOT/*/metadata.json and its videos, DATA_ROOT/boxes/<id>.json (detect_original_faces.py). Output:
+DATA_ROOT/crops/<id>/<frame>_<actor>.png, the face with a margin of a third on every side; actor is the index of its
+box. With torchrun the videos are shared between processes:
+
+    torchrun --nproc-per-node 16 preprocessing/extract_crops.py --root-dir DATA_ROOT
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+from preprocessing.crop import crop_face
+from preprocessing.data_root import DataRoot
+from preprocessing.images import ENCODINGS, encode_image
+from preprocessing.outputs import new_folder
+from preprocessing.stage import Counts, Item, Stage, add_common_flags, run_stage
+from preprocessing.video import iter_all_frames
+from runtime.command import run_command
+from runtime.errors import InputError, ItemError
+from runtime.ranks import Ranks
+
+FRAME_STEP = 10
+
+Boxes = dict[int, list[list[float]]]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Cut the faces out of all videos")
+    add_common_flags(parser)
+    arg = parser.add_argument
+    arg("--crops-dir", default="crops", metavar="NAME", help="folder in the data root to write to (default: crops)")
+    arg(
+        "--image-format",
+        choices=ENCODINGS,
+        default="png",
+        help="png (default, lossless), jpg (quality 95, an eighth of the time to write) or webp (quality 95)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(extract, parse_args(argv))
+
+
+def extract(args: argparse.Namespace, ranks: Ranks) -> int:
+    if Path(args.crops_dir).is_absolute() or ".." in Path(args.crops_dir).parts or not Path(args.crops_dir).parts:
+        raise InputError(f"--crops-dir {args.crops_dir}: must name a folder in the data root, such as crops")
+    stage = Stage(
+        name="crops",
+        output=args.crops_dir,
+        settings={"frame_step": FRAME_STEP, "image_format": args.image_format},
+        list_items=partial(list_items, Path(args.root_dir), args.crops_dir),
+        make_work=partial(make_work, args.image_format),
+    )
+    return run_stage(stage, args, ranks)
+
+
+def list_items(root: Path, crops_dir: str, data: DataRoot) -> list[Item]:
+    items = []
+    for video in data.videos:
+        boxes, output = root / "boxes" / f"{video.source}.json", root / crops_dir / video.id
+        task = (video.path, boxes, output)
+        items.append(Item(key=video.id, inputs=(video.path, str(boxes)), output=output, task=task))
+    return items
+
+
+def make_work(image_format: str) -> Callable[[tuple[str, Path, Path]], Counts]:
+    def cut_faces(task: tuple[str, Path, Path]) -> Counts:
+        path, boxes_path, output = task
+        boxes = read_boxes(boxes_path)
+        files = 0
+        with new_folder(output) as folder:
+            frames = iter_all_frames(path, lambda count: boxes) if boxes else ()
+            for index, frame in frames:
+                for actor, box in enumerate(boxes[index]):
+                    crop = crop_face(frame, [2 * side for side in box])
+                    if crop is not None:  # a fake may have smaller frames than its original
+                        image = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+                        (folder / f"{index}_{actor}.{image_format}").write_bytes(encode_image(image, image_format))
+                        files += 1
+        return {"files": files}
+
+    return cut_faces
+
+
+def read_boxes(path: Path) -> Boxes:
+    """The boxes of every tenth frame that has some, in half-size pixels. Raises ItemError."""
+    try:
+        content = json.loads(path.read_bytes())
+        boxes = {int(index): found for index, found in content.items() if found and int(index) % FRAME_STEP == 0}
+        for found in boxes.values():
+            if np.shape(found)[1:] != (4,) or not np.isfinite(found).all():
+                raise ValueError("a box is not four numbers")
+    except OSError as error:
+        raise ItemError(f"{path}: no boxes ({error.strerror}); run detect_original_faces.py") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ItemError(f"{path}: is damaged ({error}); delete it and run detect_original_faces.py") from error
+    return boxes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

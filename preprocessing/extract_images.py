@@ -1,0 +1,74 @@
+"""Write every frame of all videos of a data root as a JPEG.
+
+    python preprocessing/extract_images.py --root-dir DATA_ROOT
+
+Input: DATA_ROOT/*/metadata.json and its videos. Output: DATA_ROOT/jpegs/<id>_<frame>.jpg, quality 100: about 100 MB a
+video of ten seconds at 1080p. With torchrun the videos are shared between processes.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+from preprocessing.data_root import DataRoot
+from preprocessing.outputs import new_file
+from preprocessing.stage import Counts, Item, Stage, add_common_flags, run_stage
+from preprocessing.video import iter_all_frames
+from runtime.command import run_command
+from runtime.ranks import Ranks
+
+QUALITY = 100
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Write every frame of all videos as a JPEG")
+    add_common_flags(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(extract, parse_args(argv))
+
+
+def extract(args: argparse.Namespace, ranks: Ranks) -> int:
+    stage = Stage(
+        name="images",
+        output="jpegs",
+        settings={"quality": QUALITY},
+        list_items=partial(list_items, Path(args.root_dir, "jpegs")),
+        make_work=make_work,
+    )
+    return run_stage(stage, args, ranks)
+
+
+def list_items(jpegs: Path, data: DataRoot) -> list[Item]:
+    return [
+        Item(key=video.id, inputs=(video.path,), output=jpegs / f"{video.id}_0.jpg", task=(video.path, video.id, jpegs))
+        for video in data.videos
+    ]
+
+
+def make_work() -> Callable[[tuple[str, str, Path]], Counts]:
+    return write_frames
+
+
+def write_frames(task: tuple[str, str, Path]) -> Counts:
+    path, video_id, jpegs = task
+    files = 0
+    for index, frame in iter_all_frames(path, range):
+        image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+        with new_file(jpegs / f"{video_id}_{index}.jpg") as file:
+            file.write_bytes(data)
+        files += 1
+    return {"files": files}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Where a stage writes: output folders, in which files and folders appear whole or not at all.
+
+What is being written lies in the output folder's `.partial`, so whatever a killed run leaves behind is in one place,
+which the next run empties.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.errors import OutputError
+from runtime.files import whole_file
+
+_PARTIAL = ".partial"
+_REMEDY = "mend that and run the same command again: it goes on where it stopped"
+
+
+def prepare(folder: Path) -> None:
+    """Make an output folder and empty it of what a killed run left half-written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+
+
+def tidy(folder: Path) -> None:
+    """After a run: nothing is half-written any more."""
+    shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name to write to: it becomes `path` if the block ends well. An OSError in the block is an OutputError."""
+    partial = _partial(path)
+    with whole_file(path, _REMEDY, partial):
+        yield partial
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to write into: it replaces `path` if the block ends well. An OSError is an OutputError."""
+    partial = _partial(path)
+    old = partial.with_name(f"{path.name}.old")
+    try:
+        partial.mkdir()
+        yield partial
+        if path.exists():
+            os.rename(path, old)
+        os.rename(partial, path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    folder = path.parent / _PARTIAL
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    return folder / path.name
+
+
+def _not_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: can't be written ({error.strerror or error}); {_REMEDY}")

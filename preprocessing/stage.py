@@ -1,0 +1,316 @@
+"""The loop that every stage of data preparation runs in: list the work, skip what is done, process, summarise.
+
+A stage says what its items are, what it does with one, and which settings its outputs depend on; everything else is
+here, once: torchrun's ranks, worker processes, the journal of what is done, progress, the summary, the exit code.
+
+An item is done when the journal says that it was made with the same settings from the same inputs and its output is
+there. The journals and summaries of all stages lie in DATA_ROOT/.preprocessing.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from preprocessing.data_root import DataRoot, read_data_root
+from preprocessing.outputs import prepare, tidy
+from runtime.command import positive
+from runtime.cores import available_cores
+from runtime.errors import ItemError, OutputError, printable
+from runtime.files import file_identity, whole_file
+from runtime.journal import Journal
+from runtime.ranks import Ranks
+from runtime.workers import Crash, WorkerPool
+
+_RECORDS = ".preprocessing"
+_MOST_WORKERS_OF_A_GPU = 8  # each holds half a gigabyte of the GPU's memory before it does anything
+_SHOWN = 20  # failures that are named at the end; all of them are in the summary file
+
+DETECTOR_MODULES = ("cv2", "av", "torch", "torchvision", "facenet_pytorch")  # slow to import
+
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One unit of work, done or not done as a whole.
+
+    `key` names it in messages and in the journal. `inputs` are the files or folders that its output depends on: when
+    one of them changes, it is done again. `task` is what the worker gets.
+    """
+
+    key: str
+    inputs: tuple[str, ...]
+    output: Path
+    task: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What one stage does.
+
+    `list_items` turns the data root into items. `make_work` is called in each worker process and returns the function
+    that does a task and returns what it made as counts ({"frames": 300, ...}), which are added up for the summary.
+    `settings` are all that the outputs depend on besides the inputs. `device` is the --device of stages that need one.
+    """
+
+    name: str
+    output: str  # the folder in the data root
+    settings: dict
+    list_items: Callable[[DataRoot], Sequence[Item]]
+    make_work: Callable[[], Callable[[object], Counts]]
+    device: str | None = None
+    preload: tuple[str, ...] = ("cv2", "av")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of an item. `fatal` errors (a full disk) end the run: every other item would meet them too."""
+
+    key: str
+    error: str | None = None
+    fatal: bool = False
+    counts: Counts = field(default_factory=dict)
+    inputs: list = field(default_factory=list)
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    arg = parser.add_argument
+    arg("--root-dir", required=True, metavar="DIR", help="data root: part folders with metadata.json and videos")
+    arg("--workers", type=positive, metavar="N", help="processes (default: CPU cores; with a GPU at most 8)")
+    arg("--overwrite", action="store_true", help="do everything again, also what is done with the same settings")
+
+
+def add_device_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: a GPU if there is one)")
+
+
+def run_stage(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
+    """Do a stage and return its exit code: 0, or 1 if anything failed."""
+    if ranks.rank:
+        return _assist(stage, args, ranks)
+    started = time.time()
+    output = Path(args.root_dir, stage.output)
+
+    # list the work and skip what is done
+    with _told_to_the_others(ranks):
+        data = read_data_root(args.root_dir)
+        items = stage.list_items(data)
+        progress = Progress(stage, args.root_dir, args.overwrite)
+        folders = {output, *(item.output.parent for item in items)}
+        for folder in folders:
+            prepare(folder)
+    with contextlib.closing(progress):
+        todo = [item for item in items if not progress.is_done(item)]
+        todo.sort(key=_size, reverse=True)  # the long ones first, so that no process is left with one at the end
+        done_before = len(items) - len(todo)
+        print(f"{stage.name}: {len(items)} to do" + (f", {done_before} of them done before" if done_before else ""))
+        ranks.broadcast(todo)
+
+        # process
+        failed: dict[str, str] = {}
+        if todo:
+            bar = tqdm(total=len(items), initial=done_before, desc=stage.name, unit="item", smoothing=0.05)
+            with bar, contextlib.closing(ranks.results(todo, _pool(stage, args, ranks))) as results:
+                for result in results:
+                    if result.fatal:
+                        raise OutputError(result.error)
+                    if result.error is None:
+                        progress.add(result)
+                    else:
+                        failed[result.key] = result.error
+                    bar.update()
+        ranks.close()
+        for folder in folders:
+            tidy(folder)
+
+        # summarise
+        made: Counter = Counter()
+        for item in items:
+            if item.key not in failed:
+                made.update(progress.counts(item))
+        summary = {
+            "items": len(items),
+            "done": len(items) - len(failed),
+            "done_before": done_before,
+            "made": dict(made),
+            "failed": failed,
+            "left_out": data.problems,
+            "settings": stage.settings,
+        }
+        file = progress.write_summary(summary)
+        _report(stage, summary, output, time.time() - started)
+        return report_bad(stage.name, failed, data.problems, file)
+
+
+def _assist(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
+    """What a process other than rank 0 does: take items until none is left."""
+    todo = ranks.broadcast(None)
+    if todo is None:
+        return 1
+    if todo:
+        for _ in ranks.results(todo, _pool(stage, args, ranks)):
+            raise AssertionError("results go to rank 0")
+    ranks.close()
+    return 0
+
+
+@contextlib.contextmanager
+def _told_to_the_others(ranks: Ranks):
+    """On an error the other ranks are sent away: there will be no work."""
+    try:
+        yield
+    except BaseException:
+        ranks.broadcast(None)
+        raise
+
+
+def _pool(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> Callable:
+    """A function from items to results that keeps some worker processes busy."""
+    pool = WorkerPool(_Worker(stage.make_work), _worker_count(stage, args, ranks), stage.preload)
+
+    def run(items):
+        for result in pool.run(items):
+            yield Result(key=result.item.key, error=result.reason) if isinstance(result, Crash) else result
+
+    return run
+
+
+def _worker_count(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
+    cores = max(1, available_cores() // ranks.local_world_size)
+    if args.workers:
+        return args.workers
+    if stage.device is not None:
+        from runtime.device import resolve_device  # PyTorch takes seconds to import
+
+        if resolve_device(stage.device, ranks.local_rank).type == "cuda":
+            return min(cores, _MOST_WORKERS_OF_A_GPU)
+    return cores
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Makes the function that a worker process calls for each item: whatever happens, it returns a Result."""
+
+    make_work: Callable[[], Callable[[object], Counts]]
+
+    def __call__(self) -> Callable[[Item], Result]:
+        import cv2
+
+        cv2.setNumThreads(1)  # work is spread over processes, not inside one
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file, we say
+        work = self.make_work()
+
+        def do(item: Item) -> Result:
+            inputs = _identities(item)
+            try:
+                return Result(key=item.key, counts=work(item.task), inputs=inputs)
+            except OutputError as error:
+                return Result(key=item.key, error=str(error), fatal=True)
+            except ItemError as error:
+                return Result(key=item.key, error=str(error))
+            except Exception as error:  # noqa: BLE001  a defect: told with its traceback, and only this item is lost
+                return Result(key=item.key, error="".join(traceback.format_exception(error)).strip())
+
+        return do
+
+
+class Progress:
+    """The journal of a stage: which items were made from which inputs with which settings, and what they gave."""
+
+    def __init__(self, stage: Stage, root: str, overwrite: bool):
+        records = Path(root, _RECORDS)
+        name = stage.output.replace(os.sep, "_")
+        self._summary = records / f"{name}.summary.json"
+        self._settings = hashlib.sha256(json.dumps(stage.settings, sort_keys=True).encode()).hexdigest()[:16]
+        try:
+            records.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{records}: can't be made ({error.strerror}); the data root must be writable") from error
+        self._journal = Journal(
+            records / f"{name}.jsonl",
+            busy="another run of this stage is working on this data root; wait for it, or share the work by torchrun",
+            remedy="the data root must be writable",
+            overwrite=overwrite,
+        )
+        self._done: dict[str, dict] = {}
+        for number, record in enumerate(self._journal.records, start=1):
+            if record.keys() != {"item", "settings", "inputs", "counts"}:
+                raise self._journal.damaged(number)
+            self._done[record["item"]] = record
+
+    def is_done(self, item: Item) -> bool:
+        record = self._done.get(item.key)
+        return (
+            record is not None
+            and record["settings"] == self._settings
+            and record["inputs"] == _identities(item)
+            and None not in record["inputs"]
+            and _is_there(item.output, record["counts"])
+        )
+
+    def add(self, result: Result) -> None:
+        record = {"item": result.key, "settings": self._settings, "inputs": result.inputs, "counts": result.counts}
+        self._journal.add(record)
+        self._done[result.key] = record
+
+    def counts(self, item: Item) -> Counts:
+        return self._done[item.key]["counts"]
+
+    def write_summary(self, summary: dict) -> Path:
+        with (
+            whole_file(self._summary, "the data root must be writable") as temporary,
+            open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            json.dump(summary, file, indent=2)
+        return self._summary
+
+    def close(self) -> None:
+        self._journal.close()
+
+
+def _identities(item: Item) -> list:
+    """As they come back from the journal's JSON."""
+    return [identity and list(identity) for identity in map(file_identity, item.inputs)]
+
+
+def _is_there(output: Path, counts: Counts) -> bool:
+    """The file; or the folder with as many files as were made."""
+    if output.is_dir():
+        return len(os.listdir(output)) >= counts.get("files", 0)
+    return output.is_file()
+
+
+def _size(item: Item) -> int:
+    identity = file_identity(item.inputs[0])
+    return identity[0] if identity else 0
+
+
+def _report(stage: Stage, summary: dict, output: Path, seconds: float) -> None:
+    made = ", ".join(f"{count} {name}" for name, count in summary["made"].items())
+    done = f"{summary['done']} of {summary['items']} done"
+    print(f"{stage.name}: {done} in {seconds:.0f} s ({made or 'nothing made'}): {printable(str(output))}")
+
+
+def report_bad(name: str, failed: dict[str, str], left_out: dict[str, str], file: Path | None = None) -> int:
+    """Name what could not be done, and return the exit code: 1 if there is any."""
+    bad = [f"  failed: {key}: {error.splitlines()[-1]}" for key, error in failed.items()]
+    bad += [f"  left out: {key}: {reason}" for key, reason in left_out.items()]
+    for line in bad[:_SHOWN]:
+        print(printable(line))
+    if len(bad) > _SHOWN:
+        print(f"  and {len(bad) - _SHOWN} more" + (f", see {printable(str(file))}" if file else ""))
+    if bad:
+        counts = f"{len(failed)} failed, {len(left_out)} left out"
+        print(f"error: {name}: {counts}; mend or remove them and run this again", file=sys.stderr)
+    return int(bool(bad))
