@@ -61,7 +61,7 @@ def read_data_root(root: str | os.PathLike) -> DataRoot:
     for part in parts:
         found, wrong = read_part(os.path.join(root, part))
         videos += found
-        problems.update({os.path.join(part, name): reason for name, reason in wrong.items()})
+        problems.update({f"{part}/{name}": reason for name, reason in wrong.items()})
     videos = _without_repeated(videos, problems)
     videos = _without_orphans(videos, problems)
     if not videos:
@@ -149,7 +149,7 @@ def _without_repeated(videos: list[Video], problems: dict[str, str]) -> list[Vid
     for video in videos:
         first = kept.setdefault(video.id, video)
         if first is not video:
-            problems[os.path.join(video.part, video.id + SUFFIX)] = f"{first.part} has a video of this name too"
+            problems[f"{video.part}/{video.id}{SUFFIX}"] = f"{first.part} has a video of this name too"
     return list(kept.values())
 
 
@@ -160,7 +160,7 @@ def _without_orphans(videos: list[Video], problems: dict[str, str]) -> list[Vide
         if video.original is None or video.original in real:
             kept.append(video)
         else:
-            problems[os.path.join(video.part, video.id + SUFFIX)] = (
+            problems[f"{video.part}/{video.id}{SUFFIX}"] = (
                 f"its original {video.original}{SUFFIX} is not among the real videos"
             )
     return kept

@@ -1,0 +1,120 @@
+"""Listing a data root: every entry is usable, or said not to be."""
+
+import json
+
+import pytest
+
+from preprocessing.data_root import read_data_root
+from runtime.errors import InputError
+
+
+def write_part(root, part, entries, missing=()):
+    folder = root / part
+    folder.mkdir(parents=True)
+    (folder / "metadata.json").write_text(entries if isinstance(entries, str) else json.dumps(entries))
+    for name in () if isinstance(entries, str) else entries:
+        if name not in missing and "/" not in name and len(name) < 200:
+            (folder / name).write_bytes(b"video")
+    return folder
+
+
+REAL = {"label": "REAL", "split": "train", "original": None}
+
+
+def fake(original):
+    return {"label": "FAKE", "split": "train", "original": original}
+
+
+def test_videos_in_order(tmp_path):
+    write_part(tmp_path, "dfdc_train_part_10", {"b.mp4": REAL})
+    write_part(tmp_path, "dfdc_train_part_9", {"z.mp4": fake("a.mp4"), "a.mp4": {"label": "REAL"}})
+    (tmp_path / "crops").mkdir()
+    data = read_data_root(tmp_path)
+    assert [(v.part, v.id, v.is_fake, v.original, v.source) for v in data.videos] == [
+        ("dfdc_train_part_9", "a", False, None, "a"),
+        ("dfdc_train_part_9", "z", True, "a", "a"),
+        ("dfdc_train_part_10", "b", False, None, "b"),
+    ]
+    assert [v.id for v in data.sources] == ["a", "b"] and [v.id for v in data.fakes_with_original] == ["z"]
+    assert data.problems == {} and data.videos[0].path == str(tmp_path / "dfdc_train_part_9" / "a.mp4")
+
+
+def test_numeric_ids_stay_strings(tmp_path):
+    write_part(tmp_path, "p", {"004.mp4": REAL, "004_003.mp4": fake("004.mp4")})
+    assert [(v.id, v.source) for v in read_data_root(tmp_path).videos] == [("004", "004"), ("004_003", "004")]
+
+
+def test_fake_of_unknown_origin_is_its_own_source(tmp_path):
+    write_part(tmp_path, "p", {"f.mp4": {"label": "FAKE"}})
+    data = read_data_root(tmp_path)
+    assert data.sources == data.videos and data.videos[0].is_fake and data.videos[0].source == "f"
+
+
+@pytest.mark.parametrize(
+    "name, entry, message",
+    [
+        ("../x.mp4", REAL, "not the name of an .mp4"),
+        ("sub/x.mp4", REAL, "not the name of an .mp4"),
+        ("..\\x.mp4", REAL, "not the name of an .mp4"),
+        ("/etc/x.mp4", REAL, "not the name of an .mp4"),
+        (".mp4", REAL, "not the name of an .mp4"),
+        ("x.avi", REAL, "not the name of an .mp4"),
+        ("x\n.mp4", REAL, "not the name of an .mp4"),
+        ("x.mp4", {"label": "real"}, "label 'real': must be REAL or FAKE"),
+        ("x.mp4", {"label": ["FAKE"]}, "must be REAL or FAKE"),
+        ("x.mp4", {}, "label None"),
+        ("x.mp4", "FAKE", "must be an object"),
+        ("x.mp4", fake("../a.mp4"), "original '../a.mp4': not the name"),
+        ("x.mp4", fake(3), "original 3: must be a file name or null"),
+        ("x.mp4", fake("gone.mp4"), "its original gone.mp4 is not among the real videos"),
+        ("x.mp4", fake("f.mp4"), "its original f.mp4 is not among the real videos"),
+        ("y" * 300 + ".mp4", REAL, "there is no such video"),
+    ],
+)
+def test_a_bad_entry_is_left_out_and_told(tmp_path, name, entry, message):
+    write_part(tmp_path, "p", {"a.mp4": REAL, "f.mp4": fake("a.mp4"), name: entry})
+    data = read_data_root(tmp_path)
+    assert [video.id for video in data.videos] == ["a", "f"]
+    assert list(data.problems) == [f"p/{name}"] and message in data.problems[f"p/{name}"]
+
+
+def test_entry_without_a_file(tmp_path):
+    folder = write_part(tmp_path, "p", {"a.mp4": REAL, "b.mp4": REAL, "c.mp4": fake("b.mp4")}, missing=["b.mp4"])
+    (folder / "d.mp4").mkdir()
+    data = read_data_root(tmp_path)
+    assert [video.id for video in data.videos] == ["a"]
+    assert data.problems == {
+        "p/b.mp4": "there is no such video (No such file or directory)",
+        "p/c.mp4": "its original b.mp4 is not among the real videos",
+    }
+
+
+def test_same_name_in_two_parts(tmp_path):
+    write_part(tmp_path, "p_1", {"a.mp4": REAL})
+    write_part(tmp_path, "p_2", {"a.mp4": REAL, "b.mp4": REAL})
+    data = read_data_root(tmp_path)
+    assert [(v.part, v.id) for v in data.videos] == [("p_1", "a"), ("p_2", "b")]
+    assert data.problems == {"p_2/a.mp4": "p_1 has a video of this name too"}
+
+
+@pytest.mark.parametrize(
+    "text, message", [("{", "is no JSON"), ("[" * 99999, "is no JSON"), ("[]", "must be an object")]
+)
+def test_broken_metadata_costs_its_part_only(tmp_path, text, message):
+    write_part(tmp_path, "p_1", text)
+    write_part(tmp_path, "p_2", {"a.mp4": REAL})
+    data = read_data_root(tmp_path)
+    assert [video.id for video in data.videos] == ["a"]
+    assert list(data.problems) == ["p_1/metadata.json"] and message in data.problems["p_1/metadata.json"]
+
+
+def test_roots_that_cannot_be_used(tmp_path):
+    with pytest.raises(InputError, match=r"--root-dir .*none: can't be read \(No such file"):
+        read_data_root(tmp_path / "none")
+    with pytest.raises(InputError, match=r"no folder in it has a metadata\.json; preprocessing/make_metadata\.py"):
+        read_data_root(tmp_path)
+    folder = write_part(tmp_path, "p", "rubbish")
+    with pytest.raises(InputError, match=r"name the folder above it"):
+        read_data_root(folder)
+    with pytest.raises(InputError, match=r"no usable video in 1 part folder\(s\); p/metadata\.json: is no JSON"):
+        read_data_root(tmp_path)

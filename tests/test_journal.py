@@ -1,0 +1,65 @@
+"""The journal: what comes back after every kind of stop."""
+
+import json
+
+import pytest
+
+from runtime.errors import OutputError
+from runtime.journal import Journal
+
+WORDS = {"busy": "another run is at it", "remedy": "make room"}
+
+
+def opened(path, **kwargs):
+    return Journal(path, **WORDS, **kwargs)
+
+
+def records(path):
+    journal = opened(path)
+    journal.close()
+    return journal.records
+
+
+@pytest.fixture
+def path(tmp_path):
+    journal = opened(tmp_path / "j.jsonl")
+    for number in range(3):
+        journal.add({"number": number})
+    journal.close()
+    return journal.path
+
+
+def test_records_come_back(path):
+    assert records(path) == [{"number": 0}, {"number": 1}, {"number": 2}]
+    opened(path, overwrite=True).close()
+    assert records(path) == []
+
+
+@pytest.mark.parametrize("cut", [1, 2, 13])
+def test_a_line_that_was_not_finished_does_not_count(path, cut):
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert records(path) == [{"number": 0}, {"number": 1}]
+    journal = opened(path)
+    journal.add({"number": 9})
+    journal.close()
+    assert records(path)[2:] == [{"number": 9}]
+
+
+@pytest.mark.parametrize("line", ["rubbish", "[]", "3", "[" * 100000])
+def test_a_damaged_line_is_named(path, line):
+    path.write_text(json.dumps({"number": 0}) + f"\n{line}\n")
+    with pytest.raises(OutputError, match=r"j\.jsonl: line 2 is damaged; delete the file to start anew"):
+        opened(path)
+
+
+def test_one_process_at_a_time(path):
+    journal = opened(path)
+    with pytest.raises(OutputError, match=r"j\.jsonl: another run is at it"):
+        opened(path)
+    journal.close()
+    opened(path).close()
+
+
+def test_where_it_cannot_be_written(tmp_path):
+    with pytest.raises(OutputError, match=r"can't be written \(Is a directory\); make room"):
+        opened(tmp_path)
