@@ -11,7 +11,6 @@ that a machine that changes its pace does not favour one side. Leave the machine
 
 import argparse
 import gc
-import platform
 import statistics
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.machine import processor
 from benchmarks.recipe import Recipe
 from inference.ensemble import Ensemble, build_ensemble
 from inference.faces import THRESHOLDS, FaceExtractor, prepare_face
@@ -166,13 +166,6 @@ def make_checkpoint(folder: str) -> str:
     from tests import media
 
     return str(media.write_checkpoint(Path(folder) / "b7", encoder="tf_efficientnet_b7_ns", size=SIZE))
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.machine()
 
 
 def main() -> None:

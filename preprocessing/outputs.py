@@ -27,7 +27,7 @@ def prepare(folder: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """After a run: nothing is half-written any more."""
+    """After a run: remove what is half-written."""
     shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
 
 
@@ -45,6 +45,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial = _partial(path)
     old = partial.with_name(f"{path.name}.old")
     try:
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         yield partial
         if path.exists():

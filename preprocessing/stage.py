@@ -110,7 +110,7 @@ def run_stage(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
         folders = {output, *(item.output.parent for item in items)}
         for folder in folders:
             prepare(folder)
-    with contextlib.closing(progress):
+    with contextlib.closing(progress), _tidied(folders):
         todo = [item for item in items if not progress.is_done(item)]
         todo.sort(key=_size, reverse=True)  # the long ones first, so that no process is left with one at the end
         done_before = len(items) - len(todo)
@@ -131,8 +131,6 @@ def run_stage(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
                         failed[result.key] = result.error
                     bar.update()
         ranks.close()
-        for folder in folders:
-            tidy(folder)
 
         # summarise
         made: Counter = Counter()
@@ -173,6 +171,15 @@ def _told_to_the_others(ranks: Ranks):
     except BaseException:
         ranks.broadcast(None)
         raise
+
+
+@contextlib.contextmanager
+def _tidied(folders: set[Path]):
+    try:
+        yield
+    finally:
+        for folder in folders:
+            tidy(folder)
 
 
 def _pool(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> Callable:

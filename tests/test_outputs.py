@@ -1,0 +1,65 @@
+"""Output folders: what is in them is whole."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from preprocessing.outputs import new_file, new_folder, prepare, tidy
+from runtime.errors import OutputError
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_file_appears_at_the_end(tmp_path):
+    with new_file(tmp_path / "a.json") as file:
+        file.write_text("1")
+        assert not (tmp_path / "a.json").exists()
+    assert tree(tmp_path) == {"a.json": "1"}
+
+
+def test_a_folder_appears_at_the_end_and_replaces_the_old_one(tmp_path):
+    for content in ("old", "new"):
+        with new_folder(tmp_path / "abc") as folder:
+            (folder / content).write_text(content)
+            assert not (tmp_path / "abc" / content).exists()
+    assert tree(tmp_path) == {"abc/new": "new"}
+
+
+@pytest.mark.parametrize("make", [new_file, new_folder])
+def test_an_error_leaves_nothing(tmp_path, make):
+    with pytest.raises(ZeroDivisionError), make(tmp_path / "x") as partial:
+        (partial if make is new_file else partial / "a").write_text("half")
+        raise ZeroDivisionError
+    tidy(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [new_file, new_folder])
+def test_what_cannot_be_written_is_named(tmp_path, make):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/x: can't be written \(Not a directory\); mend that and run"):  # noqa: SIM117
+        with make(tmp_path / "file" / "x"):
+            pass
+    with pytest.raises(OutputError, match=r"b: can't be written \(No space left on device\)"):  # noqa: SIM117
+        with make(tmp_path / "b"):
+            raise OSError(28, "No space left on device")
+    with pytest.raises(OutputError, match="file/boxes: can.t be written"):
+        prepare(tmp_path / "file" / "boxes")
+
+
+def test_what_a_killed_run_left_is_swept(tmp_path):
+    partial = tmp_path / "crops" / ".partial" / "abc"
+    partial.mkdir(parents=True)
+    (partial / "0_0.png").write_text("half")
+    (tmp_path / "crops" / "kept").touch()
+    prepare(tmp_path / "crops")
+    assert os.listdir(tmp_path / "crops") == ["kept"]
+    with new_folder(tmp_path / "crops" / "abc") as folder:  # and what another worker leaves in the same run
+        (folder.parent / "abd").mkdir()
+    with new_folder(tmp_path / "crops" / "abd"):
+        pass
+    tidy(tmp_path / "crops")
+    assert sorted(os.listdir(tmp_path / "crops")) == ["abc", "abd", "kept"]
