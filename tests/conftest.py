@@ -1,7 +1,12 @@
 """Fixtures that several test modules share."""
 
+import json
+import shutil
+
 import pytest
 
+from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
+from preprocessing.make_sample_data import make_data_root
 from tests import media
 
 
@@ -25,3 +30,34 @@ def weights_dir(tmp_path_factory):
     media.write_checkpoint(folder / "first", seed=1)
     media.write_checkpoint(folder / "second", seed=2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_root(tmp_path_factory):
+    """A small data root: two real videos, a fake of each, and a real one without a face; 24 frames of 480x270."""
+    root = tmp_path_factory.mktemp("made")
+    make_data_root(root, parts=1, originals=2, fakes=1, frames=24, width=480, height=270, seed=0)
+    part = root / "dfdc_train_part_0"
+    media.write_video(part / "noise.mp4", media.noise_frames(24, 480, 270))
+    metadata = json.loads((part / "metadata.json").read_text())
+    metadata["noise.mp4"] = {"label": "REAL", "split": "train", "original": None}
+    (part / "metadata.json").write_text(json.dumps(metadata))
+    return root
+
+
+@pytest.fixture(scope="session")
+def processed_root(made_root, tmp_path_factory):
+    """The same after every stage; `folds.csv` lies in it."""
+    root = tmp_path_factory.mktemp("processed") / "root"
+    shutil.copytree(made_root, root)
+    for stage in (detect_original_faces, extract_crops, generate_landmarks, generate_diffs):
+        assert stage.main(["--root-dir", str(root)]) == 0
+    assert generate_folds.main(["--root-dir", str(root), "--out", str(root / "folds.csv")]) == 0
+    return root
+
+
+@pytest.fixture
+def root(processed_root, tmp_path):
+    """A copy of the processed root that a test may change."""
+    shutil.copytree(processed_root, tmp_path / "root", dirs_exist_ok=True)
+    return tmp_path / "root"

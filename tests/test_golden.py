@@ -1,10 +1,13 @@
-"""Parity with the published pipeline on real videos: boxes, faces, scores. Skipped where ../shared is absent."""
+"""Parity with the published pipeline on real videos, from boxes to scores. Skipped where ../shared is absent."""
 
+import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from inference.faces import THRESHOLDS, FaceExtractor
 from inference.pipeline import Pipeline
 from inference.sampling import evenly_spaced
 from inference.strategies import confident_strategy
-from preprocessing.crop import crop_face
+from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
 from preprocessing.face_detector import FacenetDetector
 from preprocessing.video import iter_frames
 from runtime import openvino_engine
@@ -82,17 +85,56 @@ def test_number_of_faces_in_the_crowd(expected):
     assert found == 160 and expected["facenet_video.mp4"]["faces"] == 127  # cut by the limit
 
 
-def test_boxes_and_crops_of_training_data():
-    """The same reader, detector and crop at the thresholds of preprocessing; every 50th frame."""
-    import cv2
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """The published pair after all stages; `folds.csv` lies in the root."""
+    root = tmp_path_factory.mktemp("golden")
+    shutil.copytree(PAIR, root / PAIR.name)
+    assert detect_original_faces.main(["--root-dir", str(root), "--frame-step", "2"]) == 0
+    for stage in (extract_crops, generate_landmarks, generate_diffs):
+        assert stage.main(["--root-dir", str(root)]) == 0
+    assert generate_folds.main(["--root-dir", str(root), "--out", str(root / "folds.csv")]) == 0
+    return root
 
-    boxes = json.loads((GOLDEN / "dfdc_train_part_0" / "boxes" / "634.json").read_text())
-    detector = FacenetDetector(thresholds=(0.85, 0.95, 0.95))
-    for index, frame in iter_frames(PAIR / "634.mp4", lambda count: range(0, count, 50)):
-        (faces,) = detector.detect([frame])
-        golden = np.array(boxes[str(index)] or np.zeros((0, 4)))
-        np.testing.assert_allclose(faces.bboxes / 2, golden, atol=0.05)
-        crop = GOLDEN / "dfdc_train_part_0" / "crops" / "634" / f"{index}_0.png"
-        if crop.exists():
-            image = cv2.imread(str(crop))[..., ::-1].astype(int)
-            assert np.abs(crop_face(frame, faces.bboxes[0]) - image).mean() < 0.5
+
+def test_boxes(prepared):
+    boxes, expected = (
+        json.loads((root / "boxes" / "634.json").read_text()) for root in (prepared, GOLDEN / "dfdc_train_part_0")
+    )
+    assert list(boxes) == list(expected)[::2]
+    for index, found in boxes.items():
+        np.testing.assert_allclose(found, expected[index], atol=0.05)
+
+
+def test_crops(prepared):
+    for path in (GOLDEN / "dfdc_train_part_0" / "crops").rglob("*.png"):
+        image, expected = (cv2.imread(str(each)).astype(int) for each in (prepared / relative(path), path))
+        assert np.abs(image - expected).mean() < 0.5
+
+
+def test_landmarks(prepared):
+    paths = list((GOLDEN / "dfdc_train_part_0" / "landmarks").rglob("*.npy"))
+    assert len(paths) == 32
+    for path in paths:
+        points, expected = np.load(prepared / relative(path)), np.load(path)
+        assert points.dtype == expected.dtype == np.int16
+        np.testing.assert_allclose(points, expected, atol=1)
+
+
+def test_diffs(prepared):
+    for path in (GOLDEN / "dfdc_train_part_0" / "diffs").rglob("*.png"):
+        mask, expected = (
+            cv2.imread(str(each), cv2.IMREAD_UNCHANGED).astype(int) for each in (prepared / relative(path), path)
+        )
+        assert np.abs(mask - expected).mean() < 1
+
+
+def test_folds(prepared):
+    with open(GOLDEN / "dfdc_train_part_0" / "folds.csv") as expected, open(prepared / "folds.csv") as ours:
+        expected, ours = (set(map(tuple, csv.reader(file))) for file in (expected, ours))
+    assert expected <= ours
+    assert {int(row[4]) for row in ours - expected} == {320, 330}  # the published limit
+
+
+def relative(path: Path) -> Path:
+    return path.relative_to(GOLDEN / "dfdc_train_part_0")

@@ -1,0 +1,98 @@
+"""Videos encoded again."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from preprocessing import compress_videos
+from preprocessing.data_root import read_data_root
+from tests import data, media
+
+
+def streams(path):
+    with av.open(str(path)) as container:
+        return {stream.type: (stream.codec_context.name, stream.frames) for stream in container.streams}
+
+
+def psnr(first, second):
+    return 10 * np.log10(255**2 / np.mean((np.asarray(first, float) - np.asarray(second, float)) ** 2))
+
+
+@pytest.fixture
+def compressed(root):
+    assert compress_videos.main(["--root-dir", str(root)]) == 0
+    return root / "compressed" / "dfdc_train_part_0"
+
+
+def test_same_pictures_at_another_rate(root, compressed):
+    real, _ = data.pair(root)
+    assert len(list(compressed.iterdir())) == 5  # and nothing hidden
+    before, after = media.opencv_frames(real.path), media.opencv_frames(compressed / f"{real.id}.mp4")
+    assert len(before) == len(after) == 24 and before[0].shape == after[0].shape
+    assert 30 < psnr(before, after) < 60
+    assert streams(compressed / f"{real.id}.mp4") == {"video": ("h264", 24)}
+
+
+def test_same_draw_again(root, compressed):
+    first = data.files(compressed)
+    assert compress_videos.main(["--root-dir", str(root), "--overwrite"]) == 0
+    assert data.files(compressed) == first
+    draws = [item.task[2] for item in compress_videos.list_items(compressed, read_data_root(root))]
+    assert set(draws) <= {23, 28, 32} and len(set(draws)) > 1
+
+
+def test_sound_is_kept_and_pictures_are_upright(root):
+    real, _ = data.pair(root)
+    with_sound(real.path, media.face_frames(20, 320, 180, 90))
+    assert compress_videos.main(["--root-dir", str(root)]) == 0
+    result = root / "compressed" / "dfdc_train_part_0" / f"{real.id}.mp4"
+    assert streams(result)["video"] == ("h264", 20) and streams(result)["audio"][0] == "aac"
+
+    turned = media.write_video(Path(real.path), media.face_frames(20, 320, 180, 90))
+    media.set_rotation(turned, 90)
+    assert compress_videos.main(["--root-dir", str(root)]) == 0
+    before, after = media.opencv_frames(real.path), media.opencv_frames(result)
+    assert before[0].shape == after[0].shape == (320, 180, 3) and psnr(before, after) > 30
+
+
+def with_sound(path, frames):
+    with av.open(path, "w", format="mp4") as container:
+        picture = container.add_stream("libx264", rate=30)
+        picture.height, picture.width = frames[0].shape[:2]
+        picture.pix_fmt = "yuv420p"
+        sound = container.add_stream("aac", rate=44100, layout="mono")
+        for start in range(0, 29400, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, start
+            container.mux(sound.encode(frame))
+        for image in frames:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(picture.encode(None))
+        container.mux(sound.encode(None))
+
+
+def test_what_cannot_be_encoded(root, capsys):
+    real, fake = data.pair(root)
+    data.cut(fake.path)
+    media.write_video(real.path, [np.zeros((101, 67, 3), np.uint8)] * 3, pix_fmt="yuv444p")
+    assert compress_videos.main(["--root-dir", str(root)]) == 1
+    out, err = capsys.readouterr()
+    assert f"  failed: {fake.id}: {fake.path}: can't be encoded again (Invalid data found when processing input)" in out
+    assert f"  failed: {real.id}: {real.path}: has frames of 67x101 pixels: x264 wants even sides" in out
+    assert "compressed: 3 of 5 done" in out and "2 failed" in err
+    assert (
+        sorted(path.name for path in (root / "compressed" / "dfdc_train_part_0").iterdir() if path.name[0] == ".") == []
+    )
+
+
+def test_a_video_that_is_cut_in_the_middle(root, capsys):
+    real, _ = data.pair(root)
+    frames = media.opencv_frames(real.path)
+    media.write_video(root / "whole.mp4", frames, container_options={"movflags": "faststart"})
+    (root / "whole.mp4").replace(real.path)
+    data.cut(real.path, 0.7)
+    assert compress_videos.main(["--root-dir", str(root)]) == 1
+    assert f"  failed: {real.id}: {real.path}: " in capsys.readouterr().out
+    assert not (root / "compressed" / "dfdc_train_part_0" / f"{real.id}.mp4").exists()
