@@ -27,6 +27,7 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.predict
+	$(BIN)/python -m benchmarks.preprocess
 
 clean:
 	rm -rf .venv
