@@ -13,7 +13,7 @@ from pathlib import Path
 from runtime.errors import OutputError
 from runtime.files import whole_file
 
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
 _REMEDY = "mend that and run the same command again: it goes on where it stopped"
 
 
@@ -21,14 +21,14 @@ def prepare(folder: Path) -> None:
     """Make an output folder and empty it of what a killed run left half-written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     except OSError as error:
         raise _not_written(folder, error) from error
 
 
 def tidy(folder: Path) -> None:
     """After a run: remove what is half-written."""
-    shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    folder = path.parent / _PARTIAL
+    folder = path.parent / PARTIAL
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
