@@ -46,7 +46,7 @@ def test_what_cannot_be_written_is_named(tmp_path, make):
     with pytest.raises(OutputError, match=r"b: can't be written \(No space left on device\)"):  # noqa: SIM117
         with make(tmp_path / "b"):
             raise OSError(28, "No space left on device")
-    with pytest.raises(OutputError, match="file/boxes: can.t be written"):
+    with pytest.raises(OutputError, match=r"file/boxes: can.t be written"):
         prepare(tmp_path / "file" / "boxes")
 
 

@@ -1,0 +1,425 @@
+"""Turn FaceForensics++, Celeb-DF v2 or a CSV of labels into a data root, so that every stage works on it.
+
+    python preprocessing/make_metadata.py --layout faceforensics --source FF --root-dir DATA_ROOT --compression c23
+    python preprocessing/make_metadata.py --layout celebdf --source Celeb-DF-v2 --root-dir Celeb-DF-v2
+    python preprocessing/make_metadata.py --layout csv --source VIDEOS --labels labels.csv --root-dir DATA_ROOT
+
+Input: the dataset as its makers give it out; or videos and a CSV of two columns, path below --source and label (REAL,
+FAKE, 0 or 1; 1 is fake). Output: DATA_ROOT/<part folder>/<id>.mp4, a relative link to each video that does not lie
+there already, and DATA_ROOT/<part folder>/metadata.json, {"<id>.mp4": {"label": "REAL" or "FAKE", "split": "train" or
+"test", "original": "<id>.mp4" or null}, ...}. No video is copied or changed.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+from preprocessing.data_root import METADATA, SUFFIX, read_part
+from preprocessing.stage import report_bad
+from runtime.command import run_command
+from runtime.errors import InputError, OutputError, printable
+from runtime.files import whole_file
+from runtime.ranks import Ranks
+
+COMPRESSIONS = ("raw", "c23", "c40")
+LABELS = {"real": False, "fake": True, "0": False, "1": True}  # in a CSV: is it fake?
+_TEST_LIST = "List_of_testing_videos.txt"
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")  # other files beside the videos are none of our business
+_REMEDY = "--root-dir must be writable, and on a file system that has links"
+
+# where a fake's original is part of its name
+_FACEFORENSICS_FAKE = re.compile(r"(?P<target>\d+)_\d+\.mp4")
+_DEEPFAKEDETECTION_FAKE = re.compile(r"(?P<actor>\d+)_\d+__(?P<scene>.+)__[^_]+\.mp4")
+_CELEBDF_FAKE = re.compile(r"(?P<target>id\d+)_id\d+_(?P<clip>\d+)\.mp4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A video of the dataset and what is to be said of it. `original` is the name of the video that a fake was made
+    from, where that is known."""
+
+    source: str  # path below --source
+    part: str
+    name: str
+    is_fake: bool
+    original: str | None = None
+    split: str = "train"
+    where: str = ""  # besides `source`, for messages
+
+    @property
+    def key(self) -> str:
+        return self.source + self.where
+
+
+Problems = dict[str, str]  # what is wrong with single videos, by their paths below --source
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Turn other datasets into a data root")
+    arg = parser.add_argument
+    arg("--layout", required=True, choices=["faceforensics", "celebdf", "csv"], help="what lies in --source")
+    arg("--source", required=True, metavar="DIR", help="folder of the dataset")
+    arg("--root-dir", required=True, metavar="DIR", help="data root to make, or to add parts to; may be --source")
+    arg("--compression", choices=COMPRESSIONS, help="with --layout faceforensics: which of its videos (default: c23)")
+    arg("--labels", metavar="FILE", help="with --layout csv: path and label of each video, one to a line")
+    arg("--overwrite", action="store_true", help=f"replace a {METADATA} that has other content; videos never are")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(make_metadata, parse_args(argv))
+
+
+def make_metadata(args: argparse.Namespace, ranks: Ranks) -> int:
+    if ranks.rank:
+        return 0  # it takes seconds: one process does it
+
+    # list the work
+    check_flags(args)
+    entries, problems = list_dataset(args)
+    found = len(entries) + len(problems)
+    entries = without_unusable(entries, Path(args.source), Path(args.root_dir), problems)
+    entries = without_orphans(entries, problems)
+    if not entries:
+        first = "".join(f"; {key}: {reason}" for key, reason in list(problems.items())[:1])
+        raise InputError(f"--source {args.source}: not one of {found} videos can be used{first}")
+    parts = metadata_of(entries)
+    new = [part for part in parts if is_new(Path(args.root_dir, part, METADATA), parts[part], args.overwrite)]
+
+    # write: metadata.json comes last, so that no part is taken for whole before it is
+    source = os.path.realpath(args.source)
+    for part in parts:
+        make_folder(Path(args.root_dir, part))
+    for entry in entries:
+        make_link(Path(source, entry.source), place_of(entry, Path(args.root_dir)))
+    for part in new:
+        write_metadata(Path(args.root_dir, part, METADATA), parts[part])
+
+    # summarise
+    code = report_bad("metadata", {}, problems)
+    for line in statistics(parts):
+        print(printable(line))
+    print(printable(f"next: ./preprocess_data.sh {shlex.quote(args.root_dir)}"))
+    return code
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    if args.compression and args.layout != "faceforensics":
+        raise InputError("--compression goes with --layout faceforensics only; leave it out")
+    if args.labels and args.layout != "csv":
+        raise InputError("--labels goes with --layout csv only; leave it out")
+    if not args.labels and args.layout == "csv":
+        raise InputError("--layout csv: --labels must name the CSV of paths and labels")
+    try:
+        os.listdir(args.source)
+    except OSError as error:
+        raise InputError(f"--source {args.source}: can't be read ({error.strerror}); name the dataset") from error
+
+
+def list_dataset(args: argparse.Namespace) -> tuple[list[Entry], Problems]:
+    """The videos that the dataset says it has, and what is wrong with names. Raises InputError for nothing at all."""
+    source = Path(args.source)
+    if args.layout == "faceforensics":
+        return list_faceforensics(source, args.compression or "c23")
+    if args.layout == "celebdf":
+        return list_celebdf(source)
+    return list_csv(Path(args.labels), Path(os.path.abspath(source)).name or "videos")
+
+
+def list_faceforensics(source: Path, compression: str) -> tuple[list[Entry], Problems]:
+    """Fakes of all methods have the same names: they get their method's before them. ffpp_youtube and ffpp_actors don't
+    end in `_<number>`: the folds would take them for parts of the DFDC."""
+    check_compression(source, compression)
+    entries, problems = [], {}
+    for name in ("youtube", "actors"):
+        for path in list_videos(source, f"original_sequences/{name}/{compression}/videos"):
+            entries.append(Entry(source=str(path), part=f"ffpp_{name}", name=path.name, is_fake=False))
+    for method in sorted(folder.name for folder in source.glob("manipulated_sequences/[!.]*")):
+        for path in list_videos(source, f"manipulated_sequences/{method}/{compression}/videos"):
+            try:
+                original = original_of_faceforensics(method, path.name)
+            except ValueError as error:
+                problems[str(path)] = str(error)
+                continue
+            name = f"{method}_{path.name}"
+            entry = Entry(source=str(path), part=f"ffpp_{method}", name=name, is_fake=True, original=original)
+            entries.append(entry)
+    return entries, problems
+
+
+def check_compression(source: Path, compression: str) -> None:
+    """Name the sequences that lack the compression. Raises InputError where it is all of them."""
+    there: dict[str, set[str]] = {}
+    for path in sorted(source.glob(f"*_sequences/*/*/videos/*{SUFFIX}")):
+        sequence, one = path.parts[-4], path.parts[-3]
+        there.setdefault(sequence, set()).add(one)
+    if not there:
+        raise InputError(
+            f"--source {source}: no videos in original_sequences/youtube/{compression}/videos or any other folder of "
+            "FaceForensics++; name the folder that holds original_sequences"
+        )
+    lacking = {sequence: sorted(found) for sequence, found in there.items() if compression not in found}
+    if len(lacking) == len(there):
+        found = ", ".join(sorted({one for found in there.values() for one in found}))
+        raise InputError(f"--source {source}: no videos at --compression {compression}; there are some at: {found}")
+    for sequence, found in lacking.items():
+        print(printable(f"note: {sequence} is left out: no videos at {compression}, some at {', '.join(found)}"))
+
+
+def original_of_faceforensics(method: str, name: str) -> str:
+    """The name of the video that a fake was made from. Raises ValueError for a name of another form."""
+    if method == "DeepFakeDetection":
+        match = _DEEPFAKEDETECTION_FAKE.fullmatch(name)
+        if not match:
+            raise ValueError("not named <actor>_<actor>__<scene>__<code>.mp4, as fakes of DeepFakeDetection are")
+        return f"{match['actor']}__{match['scene']}{SUFFIX}"
+    match = _FACEFORENSICS_FAKE.fullmatch(name)
+    if not match:
+        raise ValueError("not named <target>_<source>.mp4, two numbers, as fakes of FaceForensics++ are")
+    return match["target"] + SUFFIX
+
+
+def list_celebdf(source: Path) -> tuple[list[Entry], Problems]:
+    test, problems = read_test_list(source / _TEST_LIST)
+    entries = []
+    for part in ("Celeb-real", "YouTube-real", "Celeb-synthesis"):
+        is_fake = part == "Celeb-synthesis"
+        for path in list_videos(source, part):
+            listed_as_fake = test.pop(str(path), None)
+            match = _CELEBDF_FAKE.fullmatch(path.name)
+            if is_fake and not match:
+                problems[str(path)] = "not named id<target>_id<source>_<clip>.mp4, as fakes of Celeb-DF are"
+            elif listed_as_fake not in (None, is_fake):
+                problems[str(path)] = f"{_TEST_LIST} says {'fake' if listed_as_fake else 'real'} of it"
+            else:
+                original = f"{match['target']}_{match['clip']}{SUFFIX}" if is_fake else None
+                split = "train" if listed_as_fake is None else "test"
+                entry = Entry(
+                    source=str(path), part=part, name=path.name, is_fake=is_fake, original=original, split=split
+                )
+                entries.append(entry)
+    if not entries and not problems:
+        raise InputError(
+            f"--source {source}: no videos in Celeb-real, YouTube-real or Celeb-synthesis; name the folder of Celeb-DF "
+            "that holds them"
+        )
+    problems.update(dict.fromkeys(test, f"{_TEST_LIST} names it, but it is not there"))
+    return entries, problems
+
+
+def read_test_list(path: Path) -> tuple[dict[str, bool], Problems]:
+    """Which videos are for testing, and whether each is fake; from lines such as `1 YouTube-real/00170.mp4`, 1 real."""
+    if not path.exists():
+        return {}, {}
+    test, problems = {}, {}
+    for number, line in enumerate(read_text("--source", path).splitlines(), start=1):
+        match = re.fullmatch(r"\s*([01])\s+(\S.*?)\s*", line)
+        if match:
+            test[match[2]] = match[1] == "0"
+        elif line.strip():
+            problems[f"{path.name} line {number}"] = f"{line.strip()[:60]!r} is not 0 or 1 and a path"
+    return test, problems
+
+
+def list_csv(labels: Path, source_name: str) -> tuple[list[Entry], Problems]:
+    entries, problems = [], {}
+    for number, row in read_rows(labels):
+        where = f" (line {number} of {labels.name})"
+        try:
+            entries.append(entry_of_row(row, source_name, where))
+        except ValueError as error:
+            problems[(row[0] or "''") + where] = str(error)
+    if not entries and not problems:
+        raise InputError(f"--labels {labels}: holds no line of a path and a label")
+    return entries, problems
+
+
+def read_rows(labels: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and fields, without empty lines and without a header. Raises InputError."""
+    reader = csv.reader(io.StringIO(read_text("--labels", labels), newline=""), skipinitialspace=True, strict=True)
+    try:
+        is_first = True
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if not any(fields):
+                continue
+            if not (is_first and is_header(fields)):
+                yield reader.line_num, fields
+            is_first = False
+    except csv.Error as error:
+        raise InputError(f"--labels {labels}: line {reader.line_num} is no CSV ({error})") from error
+
+
+def is_header(fields: list[str]) -> bool:
+    """A first line whose second field is no label; the line of a video whose label is wrong is to be told instead."""
+    return len(fields) > 1 and fields[1].lower() not in LABELS and not fields[0].lower().endswith(_VIDEO_SUFFIXES)
+
+
+def entry_of_row(fields: list[str], source_name: str, where: str) -> Entry:
+    """Videos that lie in --source itself get its name as their part. Raises ValueError."""
+    if len(fields) != 2:
+        raise ValueError(f"must have two fields, a path and a label, not {len(fields)}")
+    path, label = PurePosixPath(fields[0]), fields[1]
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be a path below --source, without ..")
+    if path.suffix != SUFFIX:
+        raise ValueError(f"not an {SUFFIX}, in small letters")
+    if label.lower() not in LABELS:
+        raise ValueError(f"label {label[:60]!r}: must be REAL, FAKE, 0 or 1 (1 is fake)")
+    part = "_".join(path.parts[:-1]) or source_name
+    return Entry(source=str(path), part=part, name=path.name, is_fake=LABELS[label.lower()], where=where)
+
+
+def read_text(flag: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{flag} {path}: can't be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{flag} {path}: is no text in UTF-8; save it as that") from error
+
+
+def list_videos(source: Path, folder: str) -> list[PurePosixPath]:
+    """Paths below `source` of the videos in one of its folders, by name; none where there is no such folder."""
+    try:
+        names = os.listdir(source / folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(f"--source {source}: {folder} can't be read ({error.strerror})") from error
+    videos = (name for name in names if name.lower().endswith(_VIDEO_SUFFIXES) and not name.startswith("."))
+    return [PurePosixPath(folder, name) for name in sorted(videos)]
+
+
+def without_unusable(entries: list[Entry], source: Path, root: Path, problems: Problems) -> list[Entry]:
+    """Leave out what is no video, or would not be the only one of its name in the data root."""
+    part_of = names_of_other_parts(root, {entry.part for entry in entries})
+    kept = []
+    for entry in entries:
+        try:
+            check_video(entry, source, root)
+            if entry.name in part_of:
+                raise ValueError(f"{part_of[entry.name]} has a video named {entry.name} too")
+        except ValueError as error:
+            problems[entry.key] = str(error)
+            continue
+        part_of[entry.name] = entry.part
+        kept.append(entry)
+    return kept
+
+
+def names_of_other_parts(root: Path, parts: set[str]) -> dict[str, str]:
+    """The videos of parts that the data root has besides those that are to be written, and which part has each."""
+    others = (file.parent for file in sorted(root.glob(f"*/{METADATA}")) if file.parent.name not in parts)
+    return {video.id + SUFFIX: folder.name for folder in others for video in read_part(folder)[0]}
+
+
+def check_video(entry: Entry, source: Path, root: Path) -> None:
+    """Raises ValueError where the video can't be used, or something else lies at its place in the data root."""
+    if not entry.name.endswith(SUFFIX) or entry.name.startswith(".") or "\\" in entry.name:
+        raise ValueError(f"not the name of an {SUFFIX}")
+    if not (entry.part + entry.name).isprintable():
+        raise ValueError("its name can't be printed; rename it")
+    try:
+        status = os.stat(source / entry.source)
+    except OSError as error:
+        raise ValueError(f"there is no such video ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    place = place_of(entry, root)
+    if os.path.lexists(place) and not is_same_file(place, source / entry.source):
+        raise ValueError(f"something else is at {place}; remove that")
+
+
+def place_of(entry: Entry, root: Path) -> Path:
+    return root / entry.part / entry.name
+
+
+def is_same_file(first: Path, second: Path) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:  # a link that leads nowhere
+        return False
+
+
+def without_orphans(entries: list[Entry], problems: Problems) -> list[Entry]:
+    real = {entry.name for entry in entries if not entry.is_fake}
+    kept = []
+    for entry in entries:
+        if entry.original is None or entry.original in real:
+            kept.append(entry)
+        else:
+            problems[entry.key] = f"its original {entry.original} is not among the real videos"
+    return kept
+
+
+def metadata_of(entries: list[Entry]) -> dict[str, dict]:
+    """What each part's metadata.json is to hold."""
+    parts: dict[str, dict] = {}
+    for entry in entries:
+        content = {"label": "FAKE" if entry.is_fake else "REAL", "split": entry.split, "original": entry.original}
+        parts.setdefault(entry.part, {})[entry.name] = content
+    return parts
+
+
+def is_new(path: Path, content: dict, overwrite: bool) -> bool:
+    """Whether a metadata.json is to be written. Raises InputError where another one must not be replaced."""
+    if not os.path.lexists(path):
+        return True
+    try:
+        if json.loads(path.read_bytes()) == content:
+            return False
+    except (OSError, ValueError, RecursionError):
+        pass  # whatever it is, it is something else
+    if not overwrite:
+        raise InputError(f"{path}: is there with other content; --overwrite replaces it")
+    return True
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: can't be made ({error.strerror}); --root-dir must be writable") from error
+
+
+def make_link(video: Path, place: Path) -> None:
+    """Link to an absolute path by a relative one, which stays right when both are moved together."""
+    if os.path.lexists(place):
+        return  # it is this video: `check_video` has looked
+    # `..` leads out of the folder itself, not out of a link to it
+    target = os.path.relpath(video, os.path.realpath(place.parent))
+    with whole_file(place, _REMEDY) as temporary:
+        os.symlink(target, temporary)
+
+
+def write_metadata(path: Path, content: dict) -> None:
+    remedy = "--root-dir must be writable"
+    with whole_file(path, remedy) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+
+
+def statistics(parts: dict[str, dict]) -> list[str]:
+    """A table: videos, real and fake, of each part and in all."""
+    counts = {part: Counter(entry["label"] for entry in content.values()) for part, content in parts.items()}
+    width = max(map(len, counts))
+    lines = [f"{'part':<{width}}  videos   real   fake"]
+    for part, count in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+        lines.append(f"{part:<{width}}  {count.total():>6}  {count['REAL']:>5}  {count['FAKE']:>5}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
