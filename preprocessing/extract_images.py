@@ -17,7 +17,7 @@ import cv2
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
 from preprocessing.data_root import DataRoot
-from preprocessing.outputs import new_file
+from preprocessing.outputs import new_files
 from preprocessing.stage import Counts, Item, Stage, add_common_flags, run_stage
 from preprocessing.video import iter_all_frames
 from runtime.command import run_command
@@ -61,12 +61,12 @@ def make_work() -> Callable[[tuple[str, str, Path]], Counts]:
 def write_frames(task: tuple[str, str, Path]) -> Counts:
     path, video_id, jpegs = task
     files = 0
-    for index, frame in iter_all_frames(path, range):
-        image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-        with new_file(jpegs / f"{video_id}_{index}.jpg") as file:
-            file.write_bytes(data)
-        files += 1
+    with new_files(jpegs, video_id, last=f"{video_id}_0.jpg") as folder:
+        for index, frame in iter_all_frames(path, range):
+            image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+            data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+            (folder / f"{video_id}_{index}.jpg").write_bytes(data)
+            files += 1
     return {"files": files}
 
 

@@ -58,6 +58,23 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def new_files(folder: Path, name: str, last: str) -> Iterator[Path]:
+    """An empty folder to write into: its files move to `folder` if the block ends well, the one named `last` after all
+    others, so that it tells that they are all there. An OSError is an OutputError."""
+    partial = _partial(folder / name)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        for file in sorted(os.listdir(partial), key=lambda file: file == last):
+            os.replace(partial / file, folder / file)
+    except OSError as error:
+        raise _not_written(folder / name, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _partial(path: Path) -> Path:
     folder = path.parent / PARTIAL
     try:

@@ -1,5 +1,8 @@
 """Every frame as a JPEG."""
 
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -19,6 +22,19 @@ def test_every_frame_of_every_video(root, capsys):
     (root / "jpegs" / f"{real.id}_0.jpg").unlink()
     assert extract_images.main(["--root-dir", str(root)]) == 0
     assert "5 to do, 4 of them done before" in capsys.readouterr().out
+
+
+def test_frame_0_tells_that_all_are_there(root, monkeypatch):
+    """Else a run that is killed, when the images were removed but not the journal, would leave half of a video's."""
+    real, _ = data.pair(root)
+    written = []
+    replace = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda source, target: (written.append(Path(target).name), replace(source, target))
+    )
+    (root / "jpegs").mkdir()
+    extract_images.write_frames((real.path, real.id, root / "jpegs"))
+    assert len(written) == 24 and written[-1] == f"{real.id}_0.jpg"
 
 
 def test_a_damaged_video_is_told(root, capsys):

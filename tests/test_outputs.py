@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.outputs import new_file, new_folder, prepare, tidy
+from preprocessing.outputs import new_file, new_files, new_folder, prepare, tidy
 from runtime.errors import OutputError
 
 
@@ -26,6 +26,22 @@ def test_a_folder_appears_at_the_end_and_replaces_the_old_one(tmp_path):
             (folder / content).write_text(content)
             assert not (tmp_path / "abc" / content).exists()
     assert tree(tmp_path) == {"abc/new": "new"}
+
+
+def test_many_files_appear_at_the_end_and_one_of_them_last(tmp_path, monkeypatch):
+    (tmp_path / "0").write_text("old")
+    with new_files(tmp_path, "abc", last="0") as folder:
+        for name in ("0", "1", "2"):
+            (folder / name).write_text("new")
+        assert tree(tmp_path)["0"] == "old" and not (tmp_path / "1").exists()
+    assert tree(tmp_path) == {"0": "new", "1": "new", "2": "new"}
+
+    moved = []
+    monkeypatch.setattr(os, "replace", lambda source, target: moved.append(target.name))
+    with new_files(tmp_path, "abc", last="0") as folder:
+        for name in ("0", "1", "2"):
+            (folder / name).touch()
+    assert sorted(moved) == ["0", "1", "2"] and moved[-1] == "0"
 
 
 @pytest.mark.parametrize("make", [new_file, new_folder])
