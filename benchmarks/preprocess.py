@@ -74,7 +74,7 @@ def main() -> None:
         rows = stages(cores)
         for _ in range(args.rounds):
             for row in rows:
-                measure(row, folder, model)
+                measure(row, folder, model, rows[0])
         title = f"{date.today()}, {processor()}, {cores} cores, {args.rounds} rounds: {describe(model)}"
     print(f"\n{title}\n\n{table(rows, cores)}")
 
@@ -114,9 +114,12 @@ def write_pairs(root: Path, real: str | Path, fake: str | Path, copies: int) -> 
     (part / "metadata.json").write_text(json.dumps(metadata))
 
 
-def measure(row: Row, folder: Path, model: Path) -> None:
+def measure(row: Row, folder: Path, model: Path, boxes: Row) -> None:
     """One round of a stage: the recipe and ours, each on the few copies and on the many."""
     for who in row.seconds:
+        if who == "recipe" and row.flags == EVERY_TENTH:  # it knows no such flag
+            row.seconds[who].append(boxes.seconds[who][-1])
+            continue
         short, long = (timed(row, who, folder / "run", model, copies) for copies in row.copies)
         row.seconds[who].append((long - short) / (row.copies[1] - row.copies[0]) / row.videos)
         print(f"  {row.name}, {who}: {row.seconds[who][-1]:.3f} s a video", flush=True)

@@ -5,9 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from runtime.errors import UserError, printable
 from runtime.ranks import Ranks
+
+T = TypeVar("T")
 
 
 class _Terminated(BaseException):
@@ -18,14 +21,19 @@ def _terminate(*_) -> None:
     raise _Terminated
 
 
-def run_command(work: Callable[[argparse.Namespace, Ranks], int], args: argparse.Namespace) -> int:
-    """Call `work` and return its exit code; 1 and a line for a UserError, 130 and 143 where the run was stopped."""
+def run_command(
+    work: Callable[[argparse.Namespace, T], int], args: argparse.Namespace, join: Callable[[], T] = Ranks
+) -> int:
+    """Call `work` and return its exit code; 1 and a line for a UserError, 130 and 143 where the run was stopped.
+
+    `join` makes the object, with a `rank`, by which this process knows the others of a torchrun launch.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal's encoding does not
     ranks = None
     try:
-        ranks = Ranks()
+        ranks = join()
         return work(args, ranks)
     except UserError as error:
         print(printable(f"error: {error}"), file=sys.stderr)

@@ -8,11 +8,13 @@ gone, however it went.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
+from multiprocessing.context import BaseContext
 from typing import Any
 
 from runtime.errors import UserError
@@ -31,6 +33,23 @@ class Crash:
     reason: str
 
 
+def fork_server(preload: Sequence[str]) -> BaseContext:
+    """Where processes come from: a server that has imported the modules `preload` once and is forked for each. Safe
+    with CUDA and threads, unlike a fork of this process. The first call in a process decides what is imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # it has no other way to know it
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    return context
+
+
 class WorkerPool:
     """`count` processes that run `make_work()` once and then `work(item)` for one item after the other.
 
@@ -42,8 +61,7 @@ class WorkerPool:
     def __init__(self, make_work: Callable[[], Work], count: int, preload: Sequence[str] = ()):
         self.make_work = make_work
         self.count = count
-        self._context = multiprocessing.get_context("forkserver")  # safe with CUDA and threads, unlike fork
-        self._context.set_forkserver_preload(list(preload))
+        self._context = fork_server(preload)
 
     def run(self, items: Iterable[Any]) -> Iterator[Any]:
         """Yield the result of each item, or a Crash, as they come, in any order. Items are drawn when a process has
@@ -134,7 +152,7 @@ def _serve(ours: connection.Connection, make_work: Callable[[], Work]) -> None:
     """What a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal: the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         work = make_work()
         ours.send(_READY)
@@ -151,6 +169,12 @@ class _Defect(Exception):
     """An exception of a worker, with its traceback as text."""
 
 
-def _end_with_parent() -> None:
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however it went. (The server that forks processes
+    stays for as long as one of them.)"""
+
+    def wait() -> None:
+        connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from runtime.errors import UserError
+from runtime.errors import OutputError, UserError
+from runtime.files import whole_file
 from training.zoo.classifiers import ENCODERS, NETWORKS
 
 PUBLISHED = {"network": "DeepFakeClassifier", "encoder": "tf_efficientnet_b7_ns", "input_size": 380}
@@ -41,7 +42,7 @@ def load_model(path: str | os.PathLike, *, encoder: str | None = None, input_siz
     Keys must match to the letter, with or without "module." in front. The file is unpickled with `weights_only=True`,
     so that it can't run code. Raises CheckpointError.
     """
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     asked = {"encoder": encoder, "input_size": input_size}
     described = {**PUBLISHED, **{key: value for key, value in asked.items() if value is not None}}
     described |= {key: checkpoint[key] for key in PUBLISHED if key in checkpoint}
@@ -59,17 +60,27 @@ def save_model(
 ) -> None:
     """Write a checkpoint in the published format with a description of the model; whole or not at all.
 
-    `extra` goes in as it is ("epoch", "bce_best", ...).
+    `extra` goes in as it is ("epoch", "bce_best", ...). Raises OutputError.
     """
     state = {key if key.startswith("module.") else f"module.{key}": value for key, value in module.state_dict().items()}
     content = {**extra, "network": network, "encoder": encoder, "input_size": input_size, "state_dict": state}
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with whole_file(path, "free some space or name another folder") as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # how torch's own writer tells of a full disk
+            raise OutputError(f"{os.fspath(path)}: can't be written ({error}); free some space") from error
+
+
+def load_weights(path: str | os.PathLike, checkpoint: dict, module: nn.Module, *, network: str, encoder: str) -> None:
+    """Copy the weights of a file that was read into a module. Raises CheckpointError where it is of another kind."""
+    for key, wanted in (("network", network), ("encoder", encoder)):
+        if checkpoint.get(key, wanted) != wanted:
+            raise CheckpointError(
+                path, f"its {key} is {checkpoint[key]}, not {wanted}; name the right file or --config"
+            )
+    state = _state_dict(path, checkpoint)
+    _check_keys(path, module, state, {"network": network, "encoder": encoder})
+    module.load_state_dict(state)
 
 
 # "bce_best" of the published files is a NumPy scalar, pickled under the names of NumPy 1
@@ -83,7 +94,8 @@ _SAFE = [
 ]
 
 
-def _read(path: str | os.PathLike) -> dict:
+def read_checkpoint(path: str | os.PathLike) -> dict:
+    """A checkpoint file's content, tensors on the CPU; unpickled with `weights_only=True`. Raises CheckpointError."""
     try:
         with torch.serialization.safe_globals(_SAFE):
             content = torch.load(path, map_location="cpu", weights_only=True)

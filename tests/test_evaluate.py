@@ -1,0 +1,255 @@
+"""A submission against the truth: figures worked by hand, groups, and input that makes no sense."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evaluate
+
+SCORES = {"a.mp4": 0.75, "b.mp4": 0.25, "c.mp4": 0.5, "d.mp4": 0.25}
+TRUTH = {"a.mp4": 1, "b.mp4": 1, "c.mp4": 0, "d.mp4": 0}
+LOSSES = {"a.mp4": math.log(4 / 3), "b.mp4": math.log(4), "c.mp4": math.log(2), "d.mp4": math.log(4 / 3)}
+LOG_LOSS = sum(LOSSES.values()) / 4
+FIGURES = {  # a beats both; b loses to c and equals d: 2.5 of 4 pairs. AP: 1/2 * 1 at a, 1/2 * 2/4 at b and d
+    "videos": 4,
+    "fake": 2,
+    "real": 2,
+    "log_loss": pytest.approx(LOG_LOSS),
+    "roc_auc": 0.625,
+    "average_precision": 0.75,
+    "accuracy": 0.75,
+}
+
+
+def write_csv(path, rows, header="filename,label"):
+    path.write_text("\n".join([header, *(f"{name},{label}" for name, label in dict(rows).items())]) + "\n")
+    return path
+
+
+def write_metadata(root, part, truth):
+    (root / part).mkdir(parents=True)
+    entries = {name: {"label": "FAKE" if label else "REAL", "split": "train"} for name, label in truth.items()}
+    (root / part / "metadata.json").write_text(json.dumps(entries))
+    return root / part / "metadata.json"
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_csv(tmp_path / "submission.csv", SCORES)
+    write_csv(tmp_path / "labels.csv", TRUTH)
+    return tmp_path
+
+
+def run(folder, *flags, labels="labels.csv"):
+    """Exit code and the JSON, None where there is none."""
+    labels = [str(folder / name) for name in ([labels] if isinstance(labels, str) else labels)]
+    out = folder / "out.json"
+    code = evaluate.main(
+        ["--submission", str(folder / "submission.csv"), "--json", str(out), *flags, "--labels", *labels]
+    )
+    return code, json.loads(out.read_text()) if out.exists() else None
+
+
+def test_figures(files, capsys):
+    code, result = run(files)
+    assert code == 0 and {key: result[key] for key in FIGURES} == FIGURES
+    assert [each["filename"] for each in result["worst"]] == ["b.mp4", "c.mp4", "a.mp4", "d.mp4"]
+    assert result["worst"][0] == {"filename": "b.mp4", "label": 1, "score": 0.25, "loss": pytest.approx(math.log(4))}
+    assert result["grouped_by"] is None and result["groups"] == {}
+    assert result["without_label"] == result["without_prediction"] == []
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["all", "4", "2", "2", f"{LOG_LOSS:.5f}", "0.62500", "0.75000", "0.75000"]
+    assert lines[3] == ["worst", "4", "videos"] and lines[5] == ["FAKE", "0.25000", "1.38629", "b.mp4"]
+
+
+@pytest.mark.parametrize(
+    "values", [("0", "1"), ("REAL", "FAKE"), ("real", "Fake"), ("0.0", "1.0"), (" 0", "1 ")], ids=str
+)
+def test_labels_as_csv(files, values):
+    write_csv(files / "labels.csv", {name: values[label] for name, label in TRUTH.items()})
+    assert run(files)[1]["roc_auc"] == 0.625
+
+
+def test_other_columns_and_line_ends(files):
+    text = "\ufefffold,label, filename\r\n" + "".join(f"0,{TRUTH[name]},{name}\r\n\r\n" for name in TRUTH)
+    (files / "labels.csv").write_text(text, encoding="utf-8", newline="")
+    code, result = run(files)
+    assert code == 0 and result["roc_auc"] == 0.625
+
+
+def test_names_that_are_no_utf8(files):
+    """As predict_folder.py writes them: bytes as they are."""
+    for name in ("submission.csv", "labels.csv"):
+        path = files / name
+        path.write_bytes(path.read_bytes().replace(b"b.mp4", b'"\xff,\n.mp4"'))
+    code, result = run(files)
+    assert code == 0 and result["worst"][0]["filename"] == os.fsdecode(b"\xff,\n.mp4")
+
+
+def test_data_root_gives_figures_of_parts(files, capsys):
+    """Numbers in their order; a part of one label has no AUC."""
+    write_metadata(files / "root", "part_10", {"a.mp4": 1, "d.mp4": 0})
+    write_metadata(files / "root", "part_2", {"b.mp4": 1})
+    write_metadata(files / "root", "part_3", {"c.mp4": 0})
+    code, result = run(files, labels="root")
+    assert code == 0 and {key: result[key] for key in FIGURES} == FIGURES
+    assert result["grouped_by"] == "part" and list(result["groups"]) == ["part_2", "part_3", "part_10"]
+    assert result["groups"]["part_10"] == {
+        "videos": 2,
+        "fake": 1,
+        "real": 1,
+        "log_loss": pytest.approx(math.log(4 / 3)),
+        "roc_auc": 1.0,
+        "average_precision": 1.0,
+        "accuracy": 1.0,
+    }
+    assert result["groups"]["part_2"]["roc_auc"] is None and result["groups"]["part_3"]["average_precision"] is None
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][0] == "part" and lines[2] == ["part_2", "1", "1", "0", "1.38629", "n/a", "n/a", "0.00000"]
+
+
+def test_metadata_files(files):
+    labels = [
+        write_metadata(files, "x", {"a.mp4": 1, "b.mp4": 1}),
+        write_metadata(files, "y", {"c.mp4": 0, "d.mp4": 0}),
+    ]
+    code, result = run(files, labels=[str(path) for path in labels])
+    assert code == 0 and result["roc_auc"] == 0.625 and list(result["groups"]) == ["x", "y"]
+
+
+def test_folds(files, capsys):
+    """Ids are strings; a video without a fold is a group of its own."""
+    rows = [("a", 0), ("a", 0), ("d", 0), ("c", 12)]
+    lines = [f"{video},{i}_0.png,0,{video},{i},{fold}" for i, (video, fold) in enumerate(rows)]
+    (files / "folds.csv").write_text("\n".join(["video,file,label,original,frame,fold", *lines]) + "\n")
+    code, result = run(files, "--folds-csv", str(files / "folds.csv"))
+    assert code == 0 and result["grouped_by"] == "fold" and list(result["groups"]) == ["0", "12", "none"]
+    assert [group["videos"] for group in result["groups"].values()] == [2, 1, 1]
+    (files / "folds.csv").write_text("\n".join(["video,file,label,original,frame,fold", *lines, "a,1.png,0,a,9,3"]))
+    assert run(files, "--folds-csv", str(files / "folds.csv"))[0] == 1
+    assert "folds.csv: video a is in several folds" in capsys.readouterr().err
+
+
+def test_videos_in_one_of_the_two_only(files, capsys):
+    """The figures are of the others; twenty names are shown."""
+    write_csv(files / "submission.csv", {**SCORES, **{f"{i:03}.mp4": 0.5 for i in range(25)}})
+    write_csv(files / "labels.csv", {**TRUTH, "z.mp4": 1})
+    code, result = run(files)
+    out, err = capsys.readouterr()
+    assert code == 1 and {key: result[key] for key in FIGURES} == FIGURES
+    assert result["without_label"] == [f"{i:03}.mp4" for i in range(25)] and result["without_prediction"] == ["z.mp4"]
+    assert "no label, left out: 019.mp4" in out and "020.mp4" not in out and "no label, left out: 5 more" in out
+    assert "no prediction, left out: z.mp4" in out
+    assert err == (
+        "error: the figures leave out videos: 25 with no label, 1 with no prediction; check --submission and --labels\n"
+    )
+
+
+def test_no_common_video(files, capsys):
+    write_csv(files / "labels.csv", {"a": 1, "b": 0})
+    code, result = run(files)
+    assert code == 1 and result is None
+    assert "not one of its 2 videos is among the 4 of --submission" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_label_only(files, capsys, label):
+    write_csv(files / "labels.csv", dict.fromkeys(SCORES, label))
+    code, result = run(files)
+    assert code == 0 and result["roc_auc"] is None and result["average_precision"] is None
+    assert capsys.readouterr().out.splitlines()[1].split()[5:7] == ["n/a", "n/a"]
+
+
+def test_scores_of_0_and_1(files):
+    write_csv(files / "submission.csv", {"a.mp4": 0, "b.mp4": 1, "c.mp4": 0, "d.mp4": 0})
+    assert run(files)[1]["log_loss"] == pytest.approx(15 * math.log(10) / 4, rel=1e-9)
+
+
+def test_at_most_twenty_worst(files):
+    names = [f"{i:02}.mp4" for i in range(30)]
+    write_csv(files / "submission.csv", {name: i / 100 for i, name in enumerate(names)})
+    write_csv(files / "labels.csv", dict.fromkeys(names, 1))
+    assert [each["filename"] for each in run(files)[1]["worst"]] == names[:20]
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("submission.csv", "filename,score\na.mp4,1\n", "has no column label; its first line must name them"),
+        ("submission.csv", "a.mp4,1\n", "has no column filename, label"),
+        ("submission.csv", "", "has no column filename, label"),
+        ("submission.csv", "filename,label\n", "has no rows"),
+        ("submission.csv", "filename,label\na.mp4,high\n", "line 2: label 'high' of a.mp4 is not a number"),
+        ("submission.csv", "filename,label\na.mp4,\n", "line 2: label '' of a.mp4 is not a number"),
+        ("submission.csv", "filename,label\na.mp4,nan\n", "line 2: label 'nan' of a.mp4 is not from 0 to 1"),
+        ("submission.csv", "filename,label\na.mp4,1.01\n", "line 2: label '1.01' of a.mp4 is not from 0 to 1"),
+        ("submission.csv", "filename,label\na.mp4,-0.1\n", "line 2: label '-0.1' of a.mp4 is not from 0 to 1"),
+        ("submission.csv", "filename,label\na.mp4,0\nb.mp4,0\na.mp4,1\n", "line 4: a.mp4 is there twice"),
+        ("submission.csv", "filename,label\na.mp4\n", "line 2: has no filename and label"),
+        ("submission.csv", "filename,label\n,1\n", "line 2: has no filename and label"),
+        ("submission.csv", "filename,label\n" + "a" * 200_000 + ",1\n", "is no CSV (field larger"),
+        ("labels.csv", "filename,label\na.mp4,0.5\n", "line 2: label '0.5' of a.mp4 must be 0, 1, REAL or FAKE"),
+        ("labels.csv", "filename,label\na.mp4,nan\n", "line 2: label 'nan' of a.mp4 must be"),
+        ("labels.csv", "filename,label\na.mp4,0\na.mp4,1\n", "line 3: a.mp4 is there twice"),
+        ("m.json", "{", "m.json: is no JSON"),
+        ("m.json", "[1]", "m.json: must be an object with an entry for each video"),
+        ("m.json", "{}", "m.json: must be an object with an entry for each video"),
+        ("m.json", '{"a.mp4": {"label": "fake"}}', "m.json: a.mp4: label 'fake' must be REAL or FAKE"),
+        ("m.json", '{"a.mp4": {"label": ["FAKE"]}}', "m.json: a.mp4: label ['FAKE'] must be REAL or FAKE"),
+        ("m.json", '{"a.mp4": "FAKE"}', "m.json: a.mp4: label None must be REAL or FAKE"),
+    ],
+)
+def test_bad_input(files, capsys, name, text, message):
+    (files / name).write_text(text)
+    code, result = run(files, labels="m.json" if name == "m.json" else "labels.csv")
+    err = capsys.readouterr().err
+    assert code == 1 and result is None
+    assert err.startswith("error: ") and message in err and name in err and err.count("\n") == 1
+
+
+def test_missing_files(files, capsys):
+    for flags, labels in (([], "gone.csv"), ([], "gone.json"), (["--folds-csv", str(files / "gone")], "labels.csv")):
+        assert run(files, *flags, labels=labels) == (1, None)
+        assert "gone" in (err := capsys.readouterr().err) and "; " in err and err.count("\n") == 1
+    (files / "empty").mkdir()
+    assert run(files, labels="empty") == (1, None)
+    assert "empty: no folder in it has a metadata.json; name a data root" in capsys.readouterr().err
+    (files / "submission.csv").unlink()
+    assert run(files) == (1, None)
+    assert "submission.csv: can't be read (No such file or directory)" in capsys.readouterr().err
+
+
+def test_the_same_video_in_two_parts(files, capsys):
+    for part in ("p", "q"):
+        write_metadata(files / "root", part, TRUTH)
+    assert run(files, labels="root") == (1, None)
+    assert "q/metadata.json: a.mp4 is there twice" in capsys.readouterr().err
+
+
+def test_json_that_cannot_be_written(files, capsys):
+    assert run(files, "--json", str(files / "labels.csv"))[0] == 1
+    assert "labels.csv: is an input; choose another place" in capsys.readouterr().err
+    assert run(files, "--json", str(files / "none" / "x.json"))[0] == 1
+    assert "x.json: can't be written (No such file or directory); choose another --json" in capsys.readouterr().err
+
+
+def test_as_a_script(files):
+    """From another folder, and without PyTorch, which takes seconds to load."""
+    script = Path(evaluate.__file__)
+    paths = ["--submission", str(files / "submission.csv"), "--labels", str(files / "labels.csv")]
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv = {[str(script), *paths]!r}\n"
+        f"sys.path[0] = {str(script.parent)!r}\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert stop.code == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0.62500" in done.stdout

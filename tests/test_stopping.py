@@ -1,0 +1,69 @@
+"""Losses that are watched and signals that are noted."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from training.tools.processes import Processes
+from training.tools.stopping import Monitor, StopRequest, TrainingError
+
+
+@pytest.fixture
+def stop():
+    return StopRequest()
+
+
+@pytest.fixture
+def monitor(stop):
+    return Monitor(Processes(), stop)
+
+
+def add(monitor, fake, real, where="epoch 0, step 0"):
+    monitor.add(torch.tensor(fake), torch.tensor(real), where)
+
+
+def test_a_loss_is_known_one_step_later(monitor):
+    add(monitor, 1.0, 3.0)
+    assert monitor.last is None
+    add(monitor, 1.0, 1.0)
+    assert monitor.last == 2
+    monitor.settle()
+    assert monitor.last == 1 and monitor.mean == 1.5
+    monitor.settle()  # there is nothing more
+    assert monitor.mean == 1.5
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_training(monitor, loss):
+    add(monitor, 1.0, loss, "epoch 2, step 30")
+    with pytest.raises(
+        TrainingError, match=r"epoch 2, step 30: the loss is (nan|inf): training stopped.*learning_rate"
+    ):
+        add(monitor, 1.0, 1.0, "epoch 2, step 31")
+
+
+def test_a_signal_is_noted_and_not_acted_on(monitor, stop):
+    with stop.listening():
+        add(monitor, 1.0, 1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        add(monitor, 1.0, 1.0)
+        assert monitor.signal == 0  # of the first step, before it came
+        monitor.settle()
+        assert monitor.signal == signal.SIGTERM
+
+
+def test_a_second_ctrl_c_ends_at_once(stop):
+    with stop.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back(stop):
+    before = signal.getsignal(signal.SIGTERM)
+    with stop.listening():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before

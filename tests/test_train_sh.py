@@ -1,0 +1,56 @@
+"""train.sh as a user runs it."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = {
+    "encoder": "tf_efficientnet_b0_ns",
+    "pretrained": False,
+    "size": 32,
+    "batches_per_epoch": 1,
+    "optimizer": {
+        "batch_size": 2,
+        "type": "SGD",
+        "learning_rate": 0.01,
+        "schedule": {"type": "constant", "epochs": 1},
+    },
+}
+
+
+def run(folder, *words, **environment):
+    command = [str(ROOT / "train.sh"), *map(str, words)]
+    environment = {**os.environ, "CONFIG": str(folder / "tiny.json"), "SEEDS": "1 2", **environment}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def test_seeds_one_after_another(processed_root, tmp_path):
+    (tmp_path / "tiny.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "folds.csv").write_bytes((processed_root / "folds.csv").read_bytes())
+    flags = ("--device", "cpu", "--workers", "0")
+    first = run(tmp_path, processed_root, *flags)
+    assert first.returncode == 0, first.stderr
+    made = sorted(path.name for path in (tmp_path / "weights").iterdir() if path.name.endswith("_last"))
+    assert made == [f"tiny_{seed}_DeepFakeClassifier_tf_efficientnet_b0_ns_0_last" for seed in (1, 2)]
+    for seed in (1, 2):
+        log = (tmp_path / "logs" / f"tiny_{seed}").read_text()
+        assert "\nfake_loss " in log and "\nreal_loss " in log
+    again = run(tmp_path, processed_root, "1", *flags)
+    assert again.returncode == 0 and "all 1 epochs are done" in (tmp_path / "logs" / "tiny_2").read_text()
+
+
+def test_stops_at_a_failure(processed_root, tmp_path):
+    (tmp_path / "tiny.json").write_text(json.dumps({**CONFIG, "size": 0}))
+    finished = run(tmp_path, processed_root, "")  # an empty NUM_GPUS, as other scripts pass it
+    assert finished.returncode == 1 and "tiny.json: size: 0 is not allowed" in finished.stderr
+    assert finished.stderr.endswith(
+        "error: stopped at seed 1 (exit code 1); mend what it names and run this again: it goes on\n"
+    )
+    assert "training tiny_2" not in finished.stdout
+
+
+def test_usage(tmp_path):
+    assert run(tmp_path).returncode == 2
+    assert run(tmp_path, "root", "0").returncode == 2

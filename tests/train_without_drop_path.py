@@ -1,0 +1,15 @@
+"""The trainer without drop path, which each process draws for itself: for comparing two processes with one."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from training.pipelines.train_classifier import main
+from training.zoo import classifiers
+
+for name, (timm_name, features, _) in list(classifiers._ENCODERS.items()):
+    classifiers._ENCODERS[name] = (timm_name, features, 0.0)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Samples to train on: which crops, with what taken out of them."""

@@ -1,0 +1,198 @@
+"""Samples for the classifier: a crop with parts taken out, augmented, and its label.
+
+Input: what preprocess_data.sh leaves in a data root,
+
+    DATA_ROOT/<crops_dir>/<video>/<frame>_<actor>.png        the crop
+    DATA_ROOT/landmarks/<original>/<frame>_<actor>.npy       of its original; may be missing
+    DATA_ROOT/diffs/<video>/<frame>_<actor>_diff.png         of a fake; may be missing
+
+All that is random about a sample follows from seed, epoch and its number, in whatever process and order it is made.
+"""
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from preprocessing.images import read_image
+from runtime.errors import InputError, ItemError
+from training.datasets.face_masks import blackout_by_diff, change_padding, drop_parts
+from training.datasets.folds import Row
+from training.transforms.albu import training_transforms, validation_transforms
+
+_MOST_BROKEN = 20  # rows after one another
+_DIFFERS, _LEAST_DIFFERENT = 20, 32  # a fake is valid with more mask pixels than these that are above that
+
+
+class UnreadableSamples(InputError):
+    """Too many rows after one another can't be read.
+
+    PyTorch raises what a worker raised with its traceback as the message, of which this keeps the last line.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(message.strip().rpartition(f"{UnreadableSamples.__name__}: ")[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropFiles:
+    """What lies on disk of a row."""
+
+    image: np.ndarray  # RGB uint8 (h, w, 3)
+    mask: np.ndarray  # uint8 (h, w): how much a fake differs from its original; zeros where that is not known
+    landmarks: np.ndarray | None  # int (5, 2), where they were asked for and are there
+
+
+class ClassifierDataset(Dataset):
+    """Rows as samples: a dict of
+
+    - image: uint8 RGB (3, size, size), not normalised
+    - label: float32 (1,), 1 is fake; in training at least `label_smoothing` away from 0 and 1
+    - valid: bool, false for a fake that (as far as is known) shows no change
+    - row: the number of the row, which is a later one than asked for where that can't be read
+    - errors: a line for each row that could not be read
+
+    `hardcore` takes parts of faces out, in training; `padding_part` above 3 trims margins; `diff_dropout` is the
+    probability of the write-up's blackout by the diff mask, in training.
+
+    Making one sets OpenCV to one thread in this process, so that worker processes forked from it have no other.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        *,
+        data_dir: str | os.PathLike,
+        crops_dir: str = "crops",
+        size: int,
+        training: bool,
+        seed: int = 0,
+        epoch: int = 0,
+        label_smoothing: float = 0.01,
+        hardcore: bool = True,
+        padding_part: float = 3,
+        diff_dropout: float = 0.0,
+    ):
+        self.rows = rows
+        self.training = training
+        self.transforms = training_transforms(size) if training else validation_transforms(size)
+        self._data_dir = os.fspath(data_dir)
+        self._crops_dir = crops_dir
+        self._seed, self._epoch = seed, epoch
+        self._label_smoothing = label_smoothing if training else 0.0
+        self._hardcore = hardcore and training
+        self._padding_part = padding_part
+        self._diff_dropout = diff_dropout if training else 0.0
+        cv2.setNumThreads(1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Raises UnreadableSamples where 20 rows from this one on, or all, are broken."""
+        if not 0 <= index < len(self.rows):
+            raise IndexError(index)
+        errors: list[str] = []
+        for number in range(index, index + min(_MOST_BROKEN, len(self.rows))):
+            number %= len(self.rows)
+            try:
+                files = self.read(self.rows[number])
+            except ItemError as error:
+                errors.append(str(error))
+                continue
+            draw = np.random.default_rng((self._seed, self._epoch, index))
+            return {**self.prepare(files, self.rows[number].label, draw), "row": number, "errors": errors}
+        raise UnreadableSamples(
+            f"{self._data_dir}: {len(errors)} samples after one another can't be read, so this is not the data of the "
+            f"folds table, or it is not complete; run preprocess_data.sh. The first: {errors[0]}"
+        )
+
+    def read(self, row: Row) -> CropFiles:
+        """Raises ItemError where the crop is missing, or any of its files is broken."""
+        stem = os.path.splitext(row.file)[0]
+        image = read_image(os.path.join(self._data_dir, self._crops_dir, row.video, row.file))
+        mask = landmarks = None
+        if row.label:
+            mask = read_diff(os.path.join(self._data_dir, "diffs", row.video, f"{stem}_diff.png"))
+        if self._hardcore:
+            folder = os.path.join(self._data_dir, "landmarks", row.original or row.video)
+            landmarks = read_landmarks(os.path.join(folder, f"{stem}.npy"))
+        if mask is None or mask.shape != image.shape[:2]:
+            mask = np.zeros(image.shape[:2], np.uint8)
+        return CropFiles(image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB), mask=mask, landmarks=landmarks)
+
+    def prepare(self, files: CropFiles, label: int, draw: np.random.Generator) -> dict[str, Any]:
+        """Image, label and `valid` of a sample."""
+        image, mask = self.drop(files, label, draw)
+        if self.training:
+            self.transforms.set_random_state(draw, random.Random(int(draw.integers(2**63))))
+        target = np.clip(label, self._label_smoothing, 1 - self._label_smoothing)
+        return {
+            "image": to_tensor(self.transforms(image=image)["image"]),
+            "label": torch.tensor([target], dtype=torch.float32),
+            "valid": label == 0 or bool(np.count_nonzero(mask > _DIFFERS) > _LEAST_DIFFERENT),
+        }
+
+    def drop(self, files: CropFiles, label: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask without the parts that are taken out of them."""
+        image, mask = files.image, files.mask
+        if self._hardcore:
+            image, mask = drop_parts(image, mask, files.landmarks, label, draw)
+        if self._diff_dropout and draw.random() < self._diff_dropout:
+            image, mask = blackout_by_diff(image, mask, label, draw)
+        if self._padding_part > 3:
+            image, mask = (change_padding(each, self._padding_part) for each in (image, mask))
+        return image, mask
+
+
+def read_diff(path: str) -> np.ndarray | None:
+    """How much a fake's crop differs from its original's, uint8 (h, w); None without a file. Raises ItemError."""
+    if not os.path.exists(path):
+        return None
+    try:
+        return cv2.extractChannel(read_image(path), 0)  # it is grey
+    except ItemError as error:
+        raise ItemError(f"{path}: can't be read, or is damaged; run generate_diffs.py --overwrite") from error
+
+
+def read_landmarks(path: str) -> np.ndarray | None:
+    """Eyes, nose and corners of the mouth in a crop, int (5, 2); None without a file. Raises ItemError."""
+    if not os.path.exists(path):
+        return None
+    try:
+        landmarks = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ItemError(f"{path}: can't be read, or is damaged; run generate_landmarks.py --overwrite") from error
+    if not isinstance(landmarks, np.ndarray) or landmarks.shape != (5, 2) or landmarks.dtype.kind != "i":
+        raise ItemError(f"{path}: is not five points of whole numbers; run generate_landmarks.py --overwrite")
+    return landmarks.astype(int)  # differences of int16 would do, sums would not
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """uint8 (h, w, 3) to contiguous (3, h, w)."""
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
+    for channel, plane in enumerate(planes):
+        cv2.extractChannel(image, channel, plane)
+    return torch.from_numpy(planes)
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """A batch: image (n, 3, size, size), label (n, 1), valid (n,) bool, row (n,) int64, and all errors in one list."""
+    batch = {key: default_collate([sample[key] for sample in samples]) for key in ("image", "label")}
+    batch["valid"] = torch.tensor([sample["valid"] for sample in samples], dtype=torch.bool)
+    batch["row"] = torch.tensor([sample["row"] for sample in samples])
+    batch["errors"] = [error for sample in samples for error in sample["errors"]]
+    return batch
+
+
+def worker_init(worker_id: int) -> None:
+    """In each process that loads samples: more threads in one would only take cores from the others."""
+    # in a forked worker the call would wait, for ever, for threads that its parent has started and it does not have
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)

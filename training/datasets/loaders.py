@@ -1,0 +1,54 @@
+"""Loaders of samples: batches that are given, worker processes that a signal for the trainer does not end."""
+
+import signal
+
+from torch.utils.data import DataLoader
+
+from runtime.errors import InputError
+from runtime.workers import end_with_parent, fork_server
+from training.datasets.classifier_dataset import ClassifierDataset, collate, worker_init
+
+_PRELOADED = "training.pipelines.train_classifier"  # each worker imports the script that is run
+_LEAST_BROKEN, _BROKEN_SHARE = 10, 0.01  # of an epoch's rows that may be unreadable, whichever is more
+
+
+def create_loader(
+    dataset: ClassifierDataset, batches: list[list[int]], *, workers: int, pin_memory: bool
+) -> DataLoader:
+    """`batches` are indices into the dataset. Workers are forked from a server: a fork of a process that
+    has used threads (OpenCV's, OpenMP's) or a GPU may hang."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context=fork_server([_PRELOADED]) if workers else None,
+    )
+
+
+def _start_worker(worker_id: int) -> None:
+    """Schedulers and Ctrl-C signal whole process groups: the trainer still needs its workers to end its step."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent()
+    worker_init(worker_id)
+
+
+class BrokenSamples:
+    """Samples that could not be read and were replaced by others: a few are counted, more are an error."""
+
+    def __init__(self, rows: int):
+        self._most = max(_LEAST_BROKEN, int(rows * _BROKEN_SHARE))
+        self.errors: dict[str, None] = {}  # each once, in order
+
+    def add(self, errors: list[str]) -> None:
+        """Raises InputError when there are too many."""
+        self.errors.update(dict.fromkeys(errors))
+        if len(self.errors) > self._most:
+            raise InputError(
+                f"{len(self.errors)} samples can't be read, more than the {self._most} that may be left out; "
+                f"the first: {next(iter(self.errors))}"
+            )

@@ -1,0 +1,83 @@
+"""Being told to stop, and noticing that training went wrong: on all processes at the same step."""
+
+import contextlib
+import math
+import signal
+from collections.abc import Iterator
+
+import torch
+
+from runtime.errors import UserError
+from training.tools.processes import Processes
+
+
+class TrainingError(UserError):
+    """Training can't go on."""
+
+
+class StopRequest:
+    """The signal that asked this process to stop, or 0."""
+
+    def __init__(self):
+        self.signal = 0
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C are noted, so that the step can end and be saved; a second Ctrl-C ends at once."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def note(number: int, _frame) -> None:
+            self.signal = number
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Monitor:
+    """Losses of all processes, and whether one is to stop; read one step late, so that no GPU waits for it."""
+
+    def __init__(self, processes: Processes, stop: StopRequest):
+        self._processes = processes
+        self._stop = stop
+        self._pending: tuple[torch.Tensor, str] | None = None
+        self._losses: list[float] = []
+        self.signal = 0
+
+    def add(self, fake: torch.Tensor, real: torch.Tensor, where: str) -> None:
+        """The losses of a step, scalars; `where` names it. Raises TrainingError for the step before."""
+        self.settle()
+        signals = torch.full_like(fake, float(self._stop.signal))
+        values = torch.stack([fake.detach(), real.detach(), signals])
+        self._pending = self._processes.sum(values), where
+
+    def settle(self) -> None:
+        """Look at the last step. Raises TrainingError where its loss is not a finite number, on all processes."""
+        if self._pending is None:
+            return
+        values, where = self._pending
+        self._pending = None
+        fake, real, signals = values.tolist()
+        loss = (fake + real) / 2 / self._processes.world_size
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{where}: the loss is {loss}: training stopped, nothing was overwritten. Lower "
+                "optimizer.learning_rate or use --opt-level O0, and go on from the last checkpoint"
+            )
+        self._losses.append(loss)
+        if signals:
+            self.signal = self._stop.signal or signal.SIGTERM
+
+    @property
+    def last(self) -> float | None:
+        """The newest loss that was looked at."""
+        return self._losses[-1] if self._losses else None
+
+    @property
+    def mean(self) -> float:
+        return sum(self._losses) / max(len(self._losses), 1)
