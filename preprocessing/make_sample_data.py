@@ -8,7 +8,7 @@ Input: none, and no network. Output, on one machine the same to the byte for the
     sample_data/dfdc_train_part_<k>/metadata.json    {"<id>.mp4": {"label": "REAL", "split": "train", "original": null},
                                                       "<id>.mp4": {"label": "FAKE", ..., "original": "<id>.mp4"}, ...}
 
-Every real video shows that face with another shape, skin, hair, room and motion. Every fake has the inner face of one
+A run that was stopped goes on with the part where it stopped. Every real video shows that face with another shape, skin, hair, room and motion. Every fake has the inner face of one
 more such person pasted over its original's. It is enough to try the pipeline, not to train a detector that is of use.
 """
 
@@ -18,7 +18,7 @@ import math
 import os
 import string
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,15 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from runtime.cores import available_cores
 from runtime.errors import InputError, OutputError, UserError, printable
 from runtime.files import whole_file
+from runtime.workers import Crash, WorkerPool
 
 _RATE = 30
 _METADATA = "metadata.json"
-_REMEDY = "mend that, remove what was made and run this again"
+_SETTINGS = ".sample_data.json"
+_REMEDY = "mend that and run this again: it goes on"
 _SIZES = (160, 4096)  # smaller ones leave MTCNN too little of the face; larger ones take gigabytes
 # more threads, and x264's macroblock tree on CPUs with AVX-512, would make the bytes vary from run to run
 _ENCODER = {"crf": "20", "preset": "veryfast", "threads": "1", "mbtree": "0"}
@@ -70,7 +73,7 @@ Point = tuple[float, float]
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make a small data root in the format of the DFDC")
     arg = parser.add_argument
-    arg("--root-dir", required=True, metavar="DIR", help="where to make it; parts that are there are never overwritten")
+    arg("--root-dir", required=True, metavar="DIR", help="where to make it; parts that are there stay")
     arg("--parts", type=_whole(1), default=2, metavar="N", help="part folders (default: 2)")
     arg("--originals", type=_whole(1), default=4, metavar="N", help="real videos of each part (default: 4)")
     arg("--fakes", type=_whole(0), default=1, metavar="N", help="fakes of each real video (default: 1)")
@@ -78,19 +81,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     arg("--width", type=_size, default=640, metavar="PIXELS", help="of the videos (default: 640)")
     arg("--height", type=_size, default=360, metavar="PIXELS", help="of the videos (default: 360)")
     arg("--seed", type=_whole(0), default=0, metavar="N", help="another one gives other people and ids (default: 0)")
+    arg("--workers", type=_whole(1), default=available_cores(), metavar="N", help="processes (default: CPU cores)")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    settings = {name: value for name, value in vars(args).items() if name != "root_dir"}
+    settings = {name: value for name, value in vars(args).items() if name not in ("root_dir", "workers")}
     try:
-        made = make_data_root(args.root_dir, **settings)
+        made = make_data_root(args.root_dir, **settings, workers=args.workers)
     except UserError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; remove what was made and run this again", file=sys.stderr)
+        print("stopped; the same command goes on", file=sys.stderr)
         return 130
     real = args.parts * args.originals
     print(printable(f"{real} real videos and {len(made) - real} fakes in {args.parts} parts: {args.root_dir}"))
@@ -99,37 +103,99 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_data_root(
-    root: str | os.PathLike, *, parts: int, originals: int, fakes: int, frames: int, width: int, height: int, seed: int
+    root: str | os.PathLike,
+    *,
+    parts: int,
+    originals: int,
+    fakes: int,
+    frames: int,
+    width: int,
+    height: int,
+    seed: int,
+    workers: int = 1,
 ) -> list[Path]:
-    """Write a data root and return the paths of its videos.
+    """Write a data root and return the paths of its videos. Parts that are there from the same settings stay.
 
     `originals` counts the real videos of each part, `fakes` the fakes of each real video, `frames` the frames of each;
-    `width` and `height` are even. Raises InputError, before anything is made, where a part is there already, and
-    OutputError where something can't be written.
+    `width` and `height` are even. Raises InputError, before anything is made, where a part is there that other settings
+    made, and OutputError where something can't be written.
     """
     folders = [Path(root, f"dfdc_train_part_{part}") for part in range(parts)]
-    for folder in folders:
-        if os.path.lexists(folder / _METADATA):
-            raise InputError(f"{folder / _METADATA} is there already; name another folder, or remove this part")
-    count = parts * originals * (1 + fakes)
-    names = iter(_draw_names(count, seed))
     size = {"frames": frames, "width": width, "height": height}
+    settings = {"parts": parts, "originals": originals, "fakes": fakes, "seed": seed, **size}
+    _keep_settings(Path(root, _SETTINGS), settings, folders)
+    names = iter(_draw_names(parts * originals * (1 + fakes), seed))
     made = []
-    with tqdm(total=count, desc="videos", unit="video") as bar:
+    with tqdm(total=parts * originals * (1 + fakes), desc="videos", unit="video") as bar:
         for part, folder in enumerate(folders):
-            _make_folder(folder)
-            metadata = {}
+            films, metadata = [], {}
             for video in range(part * originals, (part + 1) * originals):
                 original = None
                 for fake in range(1 + fakes):  # 0 is the real one
                     name = next(names)
-                    images = fake_frames(seed, video, fake, **size) if fake else real_frames(seed, video, **size)
-                    made.append(_write_video(folder / name, images, width, height))
+                    films.append(_Film(path=folder / name, seed=seed, video=video, fake=fake, **size))
                     metadata[name] = {"label": "FAKE" if fake else "REAL", "split": "train", "original": original}
                     original = original or name
-                    bar.update()
-            _write_metadata(folder / _METADATA, metadata)
+            made += [film.path for film in films]
+            if (folder / _METADATA).exists():
+                bar.update(len(films))
+                continue
+            _make_folder(folder)
+            for _ in _render_all(films, workers):
+                bar.update()
+            _write_json(folder / _METADATA, metadata)
     return made
+
+
+def _keep_settings(path: Path, settings: dict, folders: list[Path]) -> None:
+    """Write down what the parts are made with. Raises InputError where one is there that something else made."""
+    there = [folder / _METADATA for folder in folders if os.path.lexists(folder / _METADATA)]
+    try:
+        same = json.loads(path.read_text(encoding="utf-8")) == settings
+    except (OSError, ValueError):
+        same = False
+    if there and not same:
+        raise InputError(f"{there[0]} is there already, not from these settings; name another folder, or remove it")
+    if not same:
+        _make_folder(path.parent)
+        _write_json(path, settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Film:
+    """A video to be written. `fake` 0 is the real one."""
+
+    path: Path
+    seed: int
+    video: int
+    fake: int
+    frames: int
+    width: int
+    height: int
+
+
+def _render_all(films: list[_Film], workers: int) -> Iterator[Path]:
+    if workers == 1:
+        yield from map(_render, films)
+        return
+    for result in WorkerPool(_renderer, workers, preload=["preprocessing.make_sample_data"]).run(films):
+        if isinstance(result, Crash):
+            raise UserError(f"{result.item.path}: {result.reason}")
+        yield result
+
+
+def _renderer() -> Callable[[_Film], Path]:
+    cv2.setNumThreads(1)
+    return _render
+
+
+def _render(film: _Film) -> Path:
+    size = {"frames": film.frames, "width": film.width, "height": film.height}
+    if film.fake:
+        images = fake_frames(film.seed, film.video, film.fake, **size)
+    else:
+        images = real_frames(film.seed, film.video, **size)
+    return _write_video(film.path, images, film.width, film.height)
 
 
 def real_frames(seed: int, video: int, *, frames: int, width: int, height: int) -> Iterator[np.ndarray]:
@@ -637,9 +703,9 @@ def _write_video(path: Path, frames: Iterator[np.ndarray], width: int, height: i
     return path
 
 
-def _write_metadata(path: Path, metadata: dict) -> None:
+def _write_json(path: Path, content: dict) -> None:
     with whole_file(path, _REMEDY) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(metadata, file, indent=1, sort_keys=True)
+        json.dump(content, file, indent=1, sort_keys=True)
 
 
 def _whole(least: int):

@@ -62,9 +62,10 @@ def run(folder, *flags, **settings):
 
 
 def test_format(root, metadata):
-    assert sorted(path.name for path in root.iterdir()) == ["dfdc_train_part_0", "dfdc_train_part_1"]
+    parts = ["dfdc_train_part_0", "dfdc_train_part_1"]
+    assert sorted(path.name for path in root.iterdir()) == [".sample_data.json", *parts]
     assert len(metadata) == len({path.name for path in metadata}) == 12
-    for folder in root.iterdir():
+    for folder in (root / part for part in parts):
         entries = {path.name: entry for path, entry in metadata.items() if path.parent == folder}
         assert {path.name for path in folder.iterdir()} == {*entries, "metadata.json"}  # nothing is left behind
         real = [
@@ -98,7 +99,7 @@ def test_same_seed_same_bytes(tmp_path):
 
     run(tmp_path / "other", seed=6)
     here, other = listing(tmp_path / "here"), listing(tmp_path / "other")
-    assert not here.keys() & other.keys() - {"dfdc_train_part_0/metadata.json"}
+    assert not here.keys() & other.keys() - {".sample_data.json", "dfdc_train_part_0/metadata.json"}
     assert not set(here.values()) & set(other.values())
 
 
@@ -138,6 +139,29 @@ def test_generators():
     assert np.abs(fake[0].astype(int) - next(fake_frames(0, 7, 2, **size))).max() > 10
 
 
+def test_stopped_and_started_again(tmp_path, monkeypatch, capsys):
+    run(tmp_path / "whole", parts=2, workers=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(make_sample_data, "_write_json", _stop_at_the_second_part(make_sample_data._write_json))
+        assert run(tmp_path / "stopped", parts=2, workers=1) == 130
+    done = (tmp_path / "stopped" / "dfdc_train_part_0" / "metadata.json").stat()
+    assert not (tmp_path / "stopped" / "dfdc_train_part_1" / "metadata.json").exists()
+    assert run(tmp_path / "stopped", parts=2, workers=2) == 0
+    assert (tmp_path / "stopped" / "dfdc_train_part_0" / "metadata.json").stat() == done
+    assert listing(tmp_path / "stopped") == listing(tmp_path / "whole")
+    assert run(tmp_path / "stopped", parts=2, seed=9) == 1
+    assert "not from these settings" in capsys.readouterr().err
+
+
+def _stop_at_the_second_part(write):
+    def write_or_stop(path, content):
+        if path.parent.name == "dfdc_train_part_1":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    return write_or_stop
+
+
 def test_a_part_that_is_there(tmp_path, capsys):
     part = tmp_path / "dfdc_train_part_1"
     part.mkdir()
@@ -162,7 +186,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(make_sample_data, "fake_frames", frames)
-    assert run(tmp_path) == 1
+    assert run(tmp_path, workers=1) == 1
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert [path.suffix for path in (tmp_path / "dfdc_train_part_0").iterdir()] == [".mp4"]  # the real one, whole
 

@@ -272,7 +272,7 @@ def test_missing_crops_are_counted_up_to_a_bound(processed_root, root, tmp_path,
     assert f"epoch 0: 1 samples could not be read, the first: {crop}: can't be opened" in capsys.readouterr().err
     shutil.rmtree(root / "crops")
     error = error_of(capsys, root, tmp_path)
-    assert str(root / "crops") in error and "extract_crops.py" in error
+    assert str(root / "crops") in error and "run preprocess_data.sh" in error
 
 
 def test_bad_input(whole, processed_root, root, tmp_path, capsys):
