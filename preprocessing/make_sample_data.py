@@ -8,8 +8,9 @@ Input: none, and no network. Output, on one machine the same to the byte for the
     sample_data/dfdc_train_part_<k>/metadata.json    {"<id>.mp4": {"label": "REAL", "split": "train", "original": null},
                                                       "<id>.mp4": {"label": "FAKE", ..., "original": "<id>.mp4"}, ...}
 
-A run that was stopped goes on with the part where it stopped. Every real video shows that face with another shape, skin, hair, room and motion. Every fake has the inner face of one
+Every real video shows that face with another shape, skin, hair, room and motion. Every fake has the inner face of one
 more such person pasted over its original's. It is enough to try the pipeline, not to train a detector that is of use.
+A run that was stopped goes on with the part where it stopped.
 """
 
 import argparse
