@@ -1,8 +1,8 @@
-# make test: everything from a fresh machine with Python 3.11+. The environment is made here and nowhere else.
+# make test, make demo: everything from a fresh machine with Python 3.11+. The environment is made here and nowhere else.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test lint format bench clean
+.PHONY: setup demo test lint format bench clean
 
 setup: .venv/ready
 
@@ -13,6 +13,9 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
 	touch $@
+
+demo: setup
+	./demo.sh demo
 
 test: setup lint
 	$(BIN)/python -m pytest
@@ -28,6 +31,7 @@ format: setup
 bench: setup
 	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.preprocess
+	$(BIN)/python -m benchmarks.loader
 
 clean:
 	rm -rf .venv
