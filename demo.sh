@@ -36,7 +36,7 @@ step "4/6 The weights of the last two epochs, as fp16"
     --prefix "demo_${SEED}_" --output-dir weights --count 2 --after-epoch 5
 
 step "5/6 Scores of the held-out videos: fold 0 is parts 0 to 2"
-for part in 0 1 2; do ln -sf "../data/dfdc_train_part_$part"/*.mp4 holdout/; done
+for video in data/dfdc_train_part_{0,1,2}/*.mp4; do ln -sf "../$video" holdout/; done
 models=(weights/final_*)
 "$PYTHON" "$ROOT/predict_folder.py" --weights-dir weights --models "${models[@]#weights/}" --test-dir holdout \
     --output submission.csv --report report.html

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_dilation
 
-from training.transforms.albu import IsotropicResize
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
-import albumentations as A  # isort: skip - after albu.py, which keeps it from calling home
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for a newer version, at each import
+
+import albumentations as A
 
 
 class Recipe:
@@ -80,6 +81,23 @@ def remove_half(image: np.ndarray, mask: np.ndarray, label: int) -> tuple[np.nda
         if label < 0.5 or np.count_nonzero(changed * bits) > 20:
             return image * bits[..., None], mask * bits
     return image, mask
+
+
+class IsotropicResize(A.ImageOnlyTransform):
+    def __init__(self, max_side: int, interpolation_down: int, interpolation_up: int):
+        super().__init__(p=1)
+        self.max_side = max_side
+        self.interpolation_down = interpolation_down
+        self.interpolation_up = interpolation_up
+
+    def apply(self, img: np.ndarray, **params: object) -> np.ndarray:
+        height, width = img.shape[:2]
+        if max(width, height) == self.max_side:
+            return img
+        scale = self.max_side / max(width, height)
+        size = (self.max_side, int(height * scale)) if width > height else (int(width * scale), self.max_side)
+        interpolation = self.interpolation_up if scale > 1 else self.interpolation_down
+        return cv2.resize(img, size, interpolation=interpolation)
 
 
 def transforms(size: int) -> A.Compose:

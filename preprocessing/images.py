@@ -1,30 +1,30 @@
-"""Crops on disk: names, formats, and reading that notices damage. Images are RGB uint8 (h, w, 3) in memory."""
+"""Crops on disk: names, formats, and reading that notices damage. Images are BGR uint8 (h, w, 3) in memory."""
 
 import os
 import re
-import struct
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from preprocessing import png
 from runtime.errors import ItemError
 
-# run lengths of differences to the line above: smaller than OpenCV's default here, and read a fifth faster
-ENCODINGS = {
-    "png": [
-        *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
-    ],
-    "jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    "webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
+
+def _encode_lossy(image: np.ndarray, *, extension: str, quality: int) -> bytes:
+    return cv2.imencode(extension, image, [quality, 95])[1].tobytes()
+
+
+ENCODINGS: dict[str, Callable[[np.ndarray], bytes]] = {
+    "png": png.encode,
+    "jpg": partial(_encode_lossy, extension=".jpg", quality=cv2.IMWRITE_JPEG_QUALITY),
+    "webp": partial(_encode_lossy, extension=".webp", quality=cv2.IMWRITE_WEBP_QUALITY),
 }
 ACTORS = 2  # faces of a frame, largest first, that are trained on: the published pipeline's limit
 _NAME = re.compile(r"(\d+)_(\d+)\.(?:png|jpg|webp)")
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -56,7 +56,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ItemError(f"{os.fspath(path)}: can't be opened ({error.strerror})") from error
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if _is_whole(data) else None
+    image = _decode(data)
     if image is None:
         raise ItemError(f"{os.fspath(path)}: is cut or damaged; run extract_crops.py --overwrite")
     return image
@@ -64,21 +64,21 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 def encode_image(image: np.ndarray, extension: str) -> bytes:
     """A BGR or grey uint8 image as the bytes of a file."""
-    return cv2.imencode(f".{extension}", image, ENCODINGS[extension])[1].tobytes()
+    return ENCODINGS[extension](image)
 
 
-def _is_whole(data: bytes) -> bool:
-    """False for an empty file, and for a PNG that is cut or whose checksums are wrong, at which libpng would print."""
-    if not data.startswith(_PNG_START):
-        return len(data) > 0
-    position = len(_PNG_START)
-    while position + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, position)
-        kind = data[position + 4 : position + 8]
-        end = position + 8 + length
-        if end + 4 > len(data) or zlib.crc32(data[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return False
-        if kind == b"IEND":
-            return True
-        position = end + 4
-    return False
+def _decode(data: bytes) -> np.ndarray | None:
+    """None for what is no image, and for a PNG that is cut or has a wrong checksum, at which libpng would print."""
+    if not data:
+        return None
+    if data.startswith(png.START):
+        chunks = png.read_chunks(data)
+        if chunks is None:
+            return None
+        image = png.decode(chunks)
+        if image is not None:
+            return image
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # it claims more pixels than OpenCV reads
+        return None

@@ -18,6 +18,7 @@ from training.transforms.albu import (
     PcaShift,
     ShiftScaleRotate,
     principal_shift,
+    split,
     training_transforms,
     validation_transforms,
 )
@@ -56,6 +57,13 @@ def test_isotropic_resize_interpolates_as_told():
         resize = IsotropicResize(size, cv2.INTER_AREA, cv2.INTER_CUBIC)
         expected = cv2.resize(FACE, (size * 3 // 4, size), interpolation=interpolation)
         assert (resize(image=FACE)["image"] == expected).all()
+
+
+@pytest.mark.parametrize("shape", [(401, 300), (400, 301), (760, 760), (760, 500), (1140, 1139), (381, 20), (1000, 3)])
+def test_areas_are_opencv_s(shape):
+    image = cv2.resize(FACE, shape, interpolation=cv2.INTER_CUBIC)
+    found = IsotropicResize(380, cv2.INTER_AREA, cv2.INTER_CUBIC)(image=image)["image"]
+    assert (found == cv2.resize(image, found.shape[1::-1], interpolation=cv2.INTER_AREA)).all()
 
 
 @pytest.mark.parametrize("size", [128, 260, 381])
@@ -188,6 +196,9 @@ def test_shift_scale_and_rotate():
     move = ShiftScaleRotate(0.1, 0.2, 10)
     for name, low, high in (("angle", -10, 10), ("scale", 0.8, 1.2), ("x", -0.1, 0.1), ("y", -0.1, 0.1)):
         assert_uniform(drawn(move, name), low, high)
+    matrix = cv2.getRotationMatrix2D((75, 100), 7.3, 1.1)
+    matrix[:, 2] += 0.05 * 150, -0.02 * 200
+    assert (move.apply(FACE, angle=7.3, scale=1.1, x=0.05, y=-0.02) == cv2.warpAffine(FACE, matrix, (150, 200))).all()
     image = np.zeros((100, 50, 3), np.uint8)
     image[50, 25] = 255  # where the centre is
     assert (move.apply(image, angle=9.0, scale=0.9, x=0, y=0)[50, 25] > 200).all()
@@ -198,3 +209,11 @@ def test_shift_scale_and_rotate():
     turned = move.apply(image, angle=90, scale=1, x=0, y=0)[..., 0]
     assert turned[40, 25] == 255  # to the left, seen as a picture
     assert move.apply(image + 255, angle=0, scale=0.8, x=0, y=0)[0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (1, 5), (380, 380)])
+def test_split(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    planes = split(image)
+    assert planes.flags.c_contiguous
+    assert (planes == image.transpose(2, 0, 1)).all()

@@ -14,6 +14,7 @@ from preprocessing.images import encode_image
 from runtime.errors import InputError, ItemError
 from training.datasets.classifier_dataset import (
     ClassifierDataset,
+    CropFiles,
     UnreadableSamples,
     collate,
     read_landmarks,
@@ -144,7 +145,7 @@ def test_hardcore_takes_parts_of_fakes_out_by_the_landmarks_of_their_original(ro
 def test_padding_part_trims_margins(root):
     data = dataset(root, hardcore=False, padding_part=4)
     image, mask = data.drop(data.read(ROWS[1]), 1, np.random.default_rng(0))
-    assert image.shape == (108, 80, 3) and mask.shape == (108, 80)  # 24 - 18 of 120, 18 - 13 of 90
+    assert image.shape == (108, 80, 3) and mask().shape == (108, 80)  # 24 - 18 of 120, 18 - 13 of 90
     expected = cv2.resize(FACE[6:114, 5:85], (47, 64), interpolation=cv2.INTER_AREA)
     sample = dataset(root, training=False, padding_part=4)[0]
     assert (sample["image"][:, :, 8:55].permute(1, 2, 0).numpy() == expected).all()
@@ -158,12 +159,45 @@ def test_a_fake_without_changes_is_not_valid(root, capfd):
     (root / "diffs" / "fake" / "20_0_diff.png").write_bytes(encode_image(few, "png"))
     few[2, 0] = 21
     (root / "diffs" / "fake" / "30_0_diff.png").write_bytes(encode_image(few, "png"))
-    data = dataset(root, hardcore=False)
+    data = dataset(root, hardcore=False, only_changed=True)
     assert [data[index]["valid"] for index in (1, 3, 5, 7)] == [False, False, False, True]
     assert [data[index]["valid"] for index in (0, 2, 4, 6)] == [True] * 4
     assert all(not sample["errors"] for sample in data)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+    anything_goes = dataset(root, hardcore=False)
+    assert [anything_goes[index]["valid"] for index in range(8)] == [True] * 8
+
+
+def test_what_is_taken_out_of_the_image_is_taken_out_of_the_mask(root):
+    data = dataset(root, hardcore=False, diff_dropout=1.0)
+    files = data.read(ROWS[1])
+    files = CropFiles(image=np.full_like(files.image, 255), landmarks=None, diff=files.diff)
+    for seed in range(20):
+        image, mask = data.drop(files, 1, np.random.default_rng(seed))
+        assert not image.all()
+        assert (mask() == np.where(image[..., 0], files.mask(), 0)).all()
+
+
+def test_a_diff_is_read_only_where_it_is_needed(root):
+    for path in (root / "diffs" / "fake").iterdir():
+        path.write_bytes(b"")
+    rows = [ROWS[1]]
+
+    def unreadable(**settings) -> int:
+        data = [dataset(root, rows, seed=seed, **settings) for seed in range(100)]
+        return sum(not can_be_read(each) for each in data)
+
+    assert unreadable(hardcore=False) == unreadable(training=False) == 0
+    assert unreadable(hardcore=False, only_changed=True) == unreadable(hardcore=False, diff_dropout=1.0) == 100
+    assert 0 < unreadable() < 10  # 0.3 * 0.8 * 0.1 of them lose a part of the crop
+
+
+def can_be_read(data: ClassifierDataset) -> bool:
+    try:
+        return data[0]["valid"]
+    except UnreadableSamples:
+        return False
 
 
 def test_ids_that_look_like_numbers_and_rows_without_original(root):
@@ -183,7 +217,7 @@ def test_ids_that_look_like_numbers_and_rows_without_original(root):
 def test_a_cut_file_is_replaced_by_the_next_row(root, capfd, name, message):
     path = root / name
     path.write_bytes(path.read_bytes()[:-20])
-    sample = dataset(root)[1]
+    sample = dataset(root, only_changed=True)[1]
     assert sample["row"] == 2
     assert sample["label"].item() == pytest.approx(0.01)
     (error,) = sample["errors"]

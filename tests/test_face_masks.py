@@ -118,15 +118,15 @@ def test_a_fake_still_shows_a_change():
     mask[100:110, 100:110] = 102  # not above 0.4 of the range
     shown = 0
     for seed in range(60):
-        image, kept = blackout_random(WHITE, mask, 1, np.random.default_rng(seed))
+        image, kept = blackout_random(WHITE, lambda: mask, 1, np.random.default_rng(seed))
         assert not black(image)[10:13, 10:17].any()
-        assert ((kept > 0) == ((mask > 0) & ~black(image))).all()
+        assert ((kept() > 0) == ((mask > 0) & ~black(image))).all()
         shown += not black(image).any()
     assert shown < 15  # five draws, of which half would do
     mask[10, 10] = 102
-    image, kept = blackout_random(WHITE, mask, 1, np.random.default_rng(0))  # 20 are too few
-    assert image is WHITE and kept is mask
-    image, kept = blackout_random(WHITE, mask, 0, np.random.default_rng(0))
+    image, kept = blackout_random(WHITE, lambda: mask, 1, np.random.default_rng(0))  # 20 are too few
+    assert image is WHITE and kept() is mask
+    image, kept = blackout_random(WHITE, lambda: mask, 0, np.random.default_rng(0))
     assert black(image).mean() == 0.5
 
 
@@ -135,16 +135,16 @@ def test_blackout_by_diff_leaves_a_changed_cell():
     mask[60:110, 40:80] = 200
     shares = []
     for seed in range(100):
-        image, kept = blackout_by_diff(WHITE, mask, 1, np.random.default_rng(seed))
-        assert np.count_nonzero(kept > 102) > 20
-        assert ((kept > 0) == ((mask > 0) & ~black(image))).all()
+        image, kept = blackout_by_diff(WHITE, lambda: mask, 1, np.random.default_rng(seed))
+        assert np.count_nonzero(kept() > 102) > 20
+        assert ((kept() > 0) == ((mask > 0) & ~black(image))).all()
         shares.append(black(image).mean())
     assert 0.35 < np.mean(shares) < 0.5
-    image, _ = blackout_by_diff(WHITE, NO_MASK, 1, np.random.default_rng(0))
+    image, _ = blackout_by_diff(WHITE, lambda: NO_MASK, 1, np.random.default_rng(0))
     assert image is WHITE
-    assert black(blackout_by_diff(WHITE, NO_MASK, 0, np.random.default_rng(0))[0]).any()
+    assert black(blackout_by_diff(WHITE, lambda: NO_MASK, 0, np.random.default_rng(0))[0]).any()
     tiny = np.full((1, 2, 3), 255, np.uint8)
-    assert blackout_by_diff(tiny, tiny[..., 0], 0, np.random.default_rng(0))[0].shape == (1, 2, 3)
+    assert blackout_by_diff(tiny, lambda: tiny[..., 0], 0, np.random.default_rng(0))[0].shape == (1, 2, 3)
 
 
 def test_the_margin_is_trimmed():
@@ -171,10 +171,10 @@ def count(monkeypatch, landmarks, draws=4000):
 
     for name in ("drop_eyes", "drop_mouth", "drop_nose", "drop_half_face"):
         monkeypatch.setattr(face_masks, name, note(name, WHITE))
-    monkeypatch.setattr(face_masks, "blackout_random", note("blackout_random", (WHITE, NO_MASK)))
+    monkeypatch.setattr(face_masks, "blackout_random", note("blackout_random", (WHITE, lambda: NO_MASK)))
     draw = np.random.default_rng(1)
     for _ in range(draws):
-        drop_parts(WHITE, NO_MASK, landmarks, 0, draw)
+        drop_parts(WHITE, lambda: NO_MASK, landmarks, 0, draw)
     return {name: number / draws for name, number in done.items()}
 
 
@@ -188,6 +188,22 @@ def test_how_often_what_is_dropped(monkeypatch):
         "blackout_random": 0.3 * 0.8 * 0.1,
     }
     assert found == pytest.approx(expected, abs=0.025)
+
+
+def test_the_mask_is_asked_for_only_where_parts_of_the_crop_go():
+    asked = 0
+
+    def mask() -> np.ndarray:
+        nonlocal asked
+        asked += 1
+        return NO_MASK
+
+    draw = np.random.default_rng(1)
+    blackened = 0
+    for _ in range(1000):
+        image, _ = drop_parts(WHITE, mask, None, 0, draw)
+        blackened += image is not WHITE
+    assert asked == blackened > 0
 
 
 def test_without_landmarks_the_face_stays(monkeypatch):

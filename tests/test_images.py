@@ -1,5 +1,7 @@
 """Crops on disk: names, and damage that is noticed."""
 
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +76,18 @@ def test_every_flipped_byte_of_a_png_is_noticed(tmp_path, capfd):
         with pytest.raises(ItemError, match="is cut or damaged"):
             read_image(path)
     assert capfd.readouterr() == ("", "")  # libpng is not asked
+
+
+def test_a_png_of_another_making_and_one_that_claims_too_much(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(FACE, cv2.COLOR_BGR2BGRA))[1].tobytes())
+    assert (read_image(path) == FACE).all()
+    data = bytearray(encode_image(FACE, "png"))
+    data[16:20] = b"\0\xff\xff\xff"  # the width
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(ItemError, match="is cut or damaged"):
+        read_image(path)
 
 
 def test_missing_and_strange_files(tmp_path):

@@ -22,9 +22,9 @@ from torch.utils.data import Dataset, default_collate
 
 from preprocessing.images import read_image
 from runtime.errors import InputError, ItemError
-from training.datasets.face_masks import blackout_by_diff, change_padding, drop_parts
+from training.datasets.face_masks import Mask, blackout_by_diff, change_padding, drop_parts
 from training.datasets.folds import Row
-from training.transforms.albu import training_transforms, validation_transforms
+from training.transforms.albu import split, training_transforms, validation_transforms
 
 _MOST_BROKEN = 20  # rows after one another
 _DIFFERS, _LEAST_DIFFERENT = 20, 32  # a fake is valid with more mask pixels than these that are above that
@@ -45,8 +45,17 @@ class CropFiles:
     """What lies on disk of a row."""
 
     image: np.ndarray  # RGB uint8 (h, w, 3)
-    mask: np.ndarray  # uint8 (h, w): how much a fake differs from its original; zeros where that is not known
     landmarks: np.ndarray | None  # int (5, 2), where they were asked for and are there
+    diff: str | None  # the file's path, of a fake
+
+    def mask(self) -> np.ndarray:
+        """How much a fake differs from its original, uint8 (h, w); zeros where that is not known.
+
+        Reads the diff, which few samples need. Raises ItemError where it is broken.
+        """
+        mask = read_diff(self.diff) if self.diff else None
+        size = self.image.shape[:2]
+        return mask if mask is not None and mask.shape == size else np.zeros(size, np.uint8)
 
 
 class ClassifierDataset(Dataset):
@@ -54,7 +63,7 @@ class ClassifierDataset(Dataset):
 
     - image: uint8 RGB (3, size, size), not normalised
     - label: float32 (1,), 1 is fake; in training at least `label_smoothing` away from 0 and 1
-    - valid: bool, false for a fake that (as far as is known) shows no change
+    - valid: bool, with `only_changed` false for a fake that (as far as is known) shows no change
     - row: the number of the row, which is a later one than asked for where that can't be read
     - errors: a line for each row that could not be read
 
@@ -78,6 +87,7 @@ class ClassifierDataset(Dataset):
         hardcore: bool = True,
         padding_part: float = 3,
         diff_dropout: float = 0.0,
+        only_changed: bool = False,
     ):
         self.rows = rows
         self.training = training
@@ -89,6 +99,7 @@ class ClassifierDataset(Dataset):
         self._hardcore = hardcore and training
         self._padding_part = padding_part
         self._diff_dropout = diff_dropout if training else 0.0
+        self._only_changed = only_changed
         cv2.setNumThreads(1)
 
     def __len__(self) -> int:
@@ -101,54 +112,56 @@ class ClassifierDataset(Dataset):
         errors: list[str] = []
         for number in range(index, index + min(_MOST_BROKEN, len(self.rows))):
             number %= len(self.rows)
+            draw = np.random.default_rng((self._seed, self._epoch, index))
             try:
-                files = self.read(self.rows[number])
+                sample = self.prepare(self.read(self.rows[number]), self.rows[number].label, draw)
             except ItemError as error:
                 errors.append(str(error))
                 continue
-            draw = np.random.default_rng((self._seed, self._epoch, index))
-            return {**self.prepare(files, self.rows[number].label, draw), "row": number, "errors": errors}
+            return {**sample, "row": number, "errors": errors}
         raise UnreadableSamples(
             f"{self._data_dir}: {len(errors)} samples after one another can't be read, so this is not the data of the "
             f"folds table, or it is not complete; run preprocess_data.sh. The first: {errors[0]}"
         )
 
     def read(self, row: Row) -> CropFiles:
-        """Raises ItemError where the crop is missing, or any of its files is broken."""
+        """Raises ItemError where the crop is missing, or it or its landmarks are broken."""
         stem = os.path.splitext(row.file)[0]
         image = read_image(os.path.join(self._data_dir, self._crops_dir, row.video, row.file))
-        mask = landmarks = None
-        if row.label:
-            mask = read_diff(os.path.join(self._data_dir, "diffs", row.video, f"{stem}_diff.png"))
+        landmarks = diff = None
         if self._hardcore:
             folder = os.path.join(self._data_dir, "landmarks", row.original or row.video)
             landmarks = read_landmarks(os.path.join(folder, f"{stem}.npy"))
-        if mask is None or mask.shape != image.shape[:2]:
-            mask = np.zeros(image.shape[:2], np.uint8)
-        return CropFiles(image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB), mask=mask, landmarks=landmarks)
+        if row.label:
+            diff = os.path.join(self._data_dir, "diffs", row.video, f"{stem}_diff.png")
+        return CropFiles(image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB), landmarks=landmarks, diff=diff)
 
     def prepare(self, files: CropFiles, label: int, draw: np.random.Generator) -> dict[str, Any]:
-        """Image, label and `valid` of a sample."""
+        """Image, label and `valid` of a sample. Raises ItemError where the diff is needed and broken."""
         image, mask = self.drop(files, label, draw)
         if self.training:
             self.transforms.set_random_state(draw, random.Random(int(draw.integers(2**63))))
-        target = np.clip(label, self._label_smoothing, 1 - self._label_smoothing)
+        target = min(max(label, self._label_smoothing), 1 - self._label_smoothing)
         return {
-            "image": to_tensor(self.transforms(image=image)["image"]),
+            "image": torch.from_numpy(split(self.transforms(image=image)["image"])),
             "label": torch.tensor([target], dtype=torch.float32),
-            "valid": label == 0 or bool(np.count_nonzero(mask > _DIFFERS) > _LEAST_DIFFERENT),
+            "valid": label == 0 or not self._only_changed or shows_change(mask()),
         }
 
-    def drop(self, files: CropFiles, label: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Image and mask without the parts that are taken out of them."""
+    def drop(self, files: CropFiles, label: int, draw: np.random.Generator) -> tuple[np.ndarray, Mask]:
+        """Image and mask without the parts that are taken out of them. Raises ItemError as `prepare` does."""
         image, mask = files.image, files.mask
         if self._hardcore:
             image, mask = drop_parts(image, mask, files.landmarks, label, draw)
         if self._diff_dropout and draw.random() < self._diff_dropout:
             image, mask = blackout_by_diff(image, mask, label, draw)
         if self._padding_part > 3:
-            image, mask = (change_padding(each, self._padding_part) for each in (image, mask))
+            return change_padding(image, self._padding_part), lambda: change_padding(mask(), self._padding_part)
         return image, mask
+
+
+def shows_change(mask: np.ndarray) -> bool:
+    return bool(np.count_nonzero(mask > _DIFFERS) > _LEAST_DIFFERENT)
 
 
 def read_diff(path: str) -> np.ndarray | None:
@@ -172,14 +185,6 @@ def read_landmarks(path: str) -> np.ndarray | None:
     if not isinstance(landmarks, np.ndarray) or landmarks.shape != (5, 2) or landmarks.dtype.kind != "i":
         raise ItemError(f"{path}: is not five points of whole numbers; run generate_landmarks.py --overwrite")
     return landmarks.astype(int)  # differences of int16 would do, sums would not
-
-
-def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """uint8 (h, w, 3) to contiguous (3, h, w)."""
-    planes = np.empty((3, *image.shape[:2]), np.uint8)
-    for channel, plane in enumerate(planes):
-        cv2.extractChannel(image, channel, plane)
-    return torch.from_numpy(planes)
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """What training takes out of faces, so that a network does not rely on one part: eyes, nose, mouth, half of the face.
 
-Images are uint8 (h, w, 3) in any colour order, masks uint8 (h, w): how much a fake differs from its original there,
-zero for real ones. Landmarks are int (5, 2): x and y of left eye, right eye, nose, left and right corner of the mouth,
-as generate_landmarks.py writes them. Nothing here changes what it is given.
+Images are uint8 (h, w, 3) in any colour order. Masks are functions, called only where the answer matters, as it has to
+be read from disk: they give uint8 (h, w), how much a fake differs from its original there, zero for real ones.
+Landmarks are int (5, 2): x and y of left eye, right eye, nose, left and right corner of the mouth, as
+generate_landmarks.py writes them. Nothing here changes what it is given.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 
+Mask = Callable[[], np.ndarray]
 CHANGED = int(0.4 * 255)  # mask pixels above this have been changed
 _SHOWN = 20  # changed pixels of a fake that must stay, at the least: more than these
 _DRAWS = 5
@@ -29,8 +34,8 @@ _OUTLINE = np.array(
 
 
 def drop_parts(
-    image: np.ndarray, mask: np.ndarray, landmarks: np.ndarray | None, label: float, draw: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    image: np.ndarray, mask: Mask, landmarks: np.ndarray | None, label: float, draw: np.random.Generator
+) -> tuple[np.ndarray, Mask]:
     """The published dropout, of which the first that applies is done: an organ, half of the face, part of the crop.
 
     Half of the face needs landmarks too: where there are none, its turn passes and nothing is done.
@@ -128,41 +133,38 @@ def bit_masks(height: int, width: int) -> list[np.ndarray]:
     return [below, 1 - below, right, 1 - right, below ^ right, 1 - (below ^ right)]
 
 
-def blackout_random(
-    image: np.ndarray, mask: np.ndarray, label: float, draw: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def blackout_random(image: np.ndarray, mask: Mask, label: float, draw: np.random.Generator) -> tuple[np.ndarray, Mask]:
     """Keep what one of the six bit masks keeps, of image and mask. A fake must show a change there: five are tried."""
-    masks = bit_masks(*mask.shape)
+    masks, differs = bit_masks(*image.shape[:2]), mask()
     for _ in range(_DRAWS):
         bits = masks[draw.integers(len(masks))]
-        if label < 0.5 or np.count_nonzero((mask > CHANGED) & (bits > 0)) > _SHOWN:
-            return cv2.copyTo(image, bits), mask * bits
+        if label < 0.5 or np.count_nonzero((differs > CHANGED) & (bits > 0)) > _SHOWN:
+            return cv2.copyTo(image, bits), partial(np.multiply, differs, bits)
     return image, mask
 
 
-def blackout_by_diff(
-    image: np.ndarray, mask: np.ndarray, label: float, draw: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def blackout_by_diff(image: np.ndarray, mask: Mask, label: float, draw: np.random.Generator) -> tuple[np.ndarray, Mask]:
     """Blacken half of the cells of a grid, of image and mask, but not all in which a fake was changed.
 
     After GridMask (arXiv:2001.04086), which the write-up names. A cell's side is a sixth to a third of the crop's
     shorter one, the grid starts anywhere, and each cell goes with probability 0.5. One cell with more than 20 changed
     pixels, drawn at random, stays; a fake without any is left alone.
     """
-    height, width = mask.shape
+    height, width = image.shape[:2]
     side = max(int(min(height, width) / draw.uniform(3, 6)), 1)
     down, along = draw.integers(side, size=2)
     rows, columns = (np.arange(height) + down) // side, (np.arange(width) + along) // side
+    differs = mask()
     keep = (draw.random((rows[-1] + 1, columns[-1] + 1)) < 0.5).astype(np.uint8)
     if label > 0.5:
-        y, x = np.nonzero(mask > CHANGED)
+        y, x = np.nonzero(differs > CHANGED)
         changed = np.bincount(rows[y] * keep.shape[1] + columns[x], minlength=keep.size)
         telling = np.flatnonzero(changed > _SHOWN)
         if not telling.size:
             return image, mask
         keep.flat[draw.choice(telling)] = 1
     bits = keep[rows[:, None], columns]
-    return cv2.copyTo(image, bits), mask * bits
+    return cv2.copyTo(image, bits), partial(np.multiply, differs, bits)
 
 
 def change_padding(image: np.ndarray, part: float) -> np.ndarray:

@@ -25,6 +25,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+# before PyTorch: threads that spin while they wait take the core from one that works (10 times slower, beside one busy
+# process on two cores)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -289,6 +293,7 @@ def train_epoch(run: Run, trained: Trained, rows: list[Row], position: Position,
         hardcore=not args.no_hardcore,
         padding_part=args.padding_part,
         diff_dropout=config.diff_dropout,
+        only_changed=args.only_changed_frames,
     )
     batches = epoch_batches(
         len(rows), batch_size=config.optimizer.batch_size, rank=processes.rank, world_size=processes.world_size

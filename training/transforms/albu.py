@@ -81,7 +81,11 @@ class IsotropicResize(A.ImageOnlyTransform):
         scale = self.max_side / longest
         width, height = (self.max_side, height * scale) if width > height else (width * scale, self.max_side)
         interpolation = self.interpolation_up if scale > 1 else self.interpolation_down
-        return cv2.resize(img, (max(int(width), 1), max(int(height), 1)), interpolation=interpolation)
+        size = max(int(width), 1), max(int(height), 1)
+        if interpolation == cv2.INTER_AREA and longest % self.max_side:
+            # OpenCV computes in floats, faster where it is given them; whole pixels only it adds up as integers
+            return cv2.convertScaleAbs(cv2.resize(np.float32(img), size, interpolation=interpolation))
+        return cv2.resize(img, size, interpolation=interpolation)
 
 
 class Noise(A.ImageOnlyTransform):
@@ -148,7 +152,7 @@ def principal_shift(img: np.ndarray) -> np.ndarray:
 
     It multiplied the eigenvalues of the colours' covariance with the transposed matrix of eigenvectors, largest first.
     """
-    planes = cv2.split(img)
+    planes = split(img)
     count, sums = img.shape[0] * img.shape[1], np.array(cv2.sumElems(img)[:3])
     squares = [cv2.norm(plane, cv2.NORM_L2SQR) for plane in planes]
     # sums of whole numbers, so exact: 2 a b = a^2 + b^2 - (a - b)^2
@@ -159,6 +163,13 @@ def principal_shift(img: np.ndarray) -> np.ndarray:
     covariance = (products - np.outer(sums, sums) / count) / max(count - 1, 1) / 255**2
     values, vectors = np.linalg.eigh(covariance)
     return vectors[:, ::-1].T @ values[::-1]
+
+
+def split(img: np.ndarray) -> np.ndarray:
+    """Channels first: contiguous uint8 (3, h, w). OpenCV is four times as fast when it is given where to."""
+    planes = np.empty((img.shape[2], *img.shape[:2]), img.dtype)
+    cv2.split(img, list(planes))
+    return planes
 
 
 class HueSaturation(A.ImageOnlyTransform):
@@ -175,11 +186,11 @@ class HueSaturation(A.ImageOnlyTransform):
         return {name: self.py_random.uniform(-limit, limit) for name, limit in limits.items()}
 
     def apply(self, img: np.ndarray, hue: float, saturation: float, value: float, **params: Any) -> np.ndarray:
-        levels = np.empty((256, 1, 3), np.uint8)
-        levels[:, 0, 0] = np.mod(_LEVELS + hue, 180)
-        levels[:, 0, 1] = np.clip(_LEVELS + saturation, 0, 255)
-        levels[:, 0, 2] = np.clip(_LEVELS + value, 0, 255)
-        return cv2.cvtColor(cv2.LUT(cv2.cvtColor(img, cv2.COLOR_RGB2HSV), levels), cv2.COLOR_HSV2RGB)
+        hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
+        hues = cv2.LUT(cv2.extractChannel(hsv, 0), np.mod(_LEVELS + hue, 180).astype(np.uint8))
+        # as in PcaShift
+        hsv = cv2.add(hsv, (0.0, math.floor(saturation), math.floor(value), 0.0))
+        return cv2.cvtColor(cv2.insertChannel(hues, hsv, 0), cv2.COLOR_HSV2RGB)
 
 
 class Gray(A.ImageOnlyTransform):
@@ -211,7 +222,9 @@ class ShiftScaleRotate(A.ImageOnlyTransform):
         height, width = img.shape[:2]
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
         matrix[:, 2] += x * width, y * height
-        return cv2.warpAffine(img, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        # OpenCV warps four channels in half the time of three
+        warped = cv2.warpAffine(cv2.cvtColor(img, cv2.COLOR_RGB2RGBA), matrix, (width, height), flags=cv2.INTER_LINEAR)
+        return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
 
 
 _LEVELS = np.arange(256, dtype=np.float32)
