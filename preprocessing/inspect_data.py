@@ -11,7 +11,6 @@ import argparse
 import difflib
 import statistics
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from preprocessing.images import list_crops, read_image
 from preprocessing.video import iter_all_frames
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError, printable
-from runtime.files import whole_file
+from runtime.pictures import format_of, save
 from runtime.ranks import Ranks
 
 ACTOR = 0  # the largest face: the one whose crops are shown
@@ -99,15 +98,6 @@ def inspect_video(args: argparse.Namespace, ranks: Ranks) -> int:
     names = " and ".join(f"{video.id} ({label_of(video)})" for video in videos)
     print(printable(f"{args.out}: {names}, frame(s) {', '.join(map(str, indices))}"))
     return 0
-
-
-def format_of(out: str) -> str:
-    """The picture's format, by its suffix. Raises InputError."""
-    formats = set(Figure().canvas.get_supported_filetypes()) - {"pgf"}  # that one needs LaTeX
-    suffix = Path(out).suffix.lower().removeprefix(".")
-    if suffix not in formats:
-        raise InputError(f"--out {out}: must end in .png, or one of .{', .'.join(sorted(formats - {'png'}))}")
-    return suffix
 
 
 # which videos and frames
@@ -335,13 +325,6 @@ def legend_handles(has_mask: bool) -> list:
         handles.append(Patch(facecolor="white", edgecolor="black", label="mask: the fake differs from the real crop"))
         handles.append(Patch(facecolor="black", edgecolor="black", label="mask: both are the same"))
     return handles
-
-
-def save(figure: Figure, out: str, image_format: str) -> None:
-    """Raises OutputError."""
-    with whole_file(out, "choose another --out") as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
-        figure.savefig(temporary, format=image_format)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ epoch; without --out a window.
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, fro
 
 from runtime.command import run_command
 from runtime.errors import InputError, printable
-from runtime.files import whole_file
+from runtime.pictures import format_of, save
 from runtime.ranks import Ranks
 from training.tools.loss_log import (
     AFTER_EPOCH,
@@ -70,15 +69,6 @@ def plot_loss(args: argparse.Namespace, ranks: Ranks) -> int:
     return 0
 
 
-def format_of(out: str) -> str:
-    """The picture's format, by its suffix. Raises InputError."""
-    formats = set(Figure().canvas.get_supported_filetypes()) - {"pgf"}  # that one needs LaTeX
-    suffix = Path(out).suffix.lower().removeprefix(".")
-    if suffix not in formats:
-        raise InputError(f"--out {out}: must end in .png, or one of .{', .'.join(sorted(formats - {'png'}))}")
-    return suffix
-
-
 def draw(figure: Figure, losses: Sequence[EpochLoss], choice: Choice, *, title: str, fake_weight: float) -> None:
     """Fill a figure: three curves, the best epochs as stars, a shade over those that were not looked at."""
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
@@ -117,13 +107,6 @@ def draw(figure: Figure, losses: Sequence[EpochLoss], choice: Choice, *, title: 
     short = title if len(title) <= _LONGEST else f"…{title[-_LONGEST:]}"
     axes.set_title(f"Validation loss of each epoch\n{printable(short)}", fontsize=13, parse_math=False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=11)
-
-
-def save(figure: Figure, out: str, image_format: str) -> None:
-    """Raises OutputError."""
-    with whole_file(out, "choose another --out") as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
-        figure.savefig(temporary, format=image_format)
 
 
 def show(losses: Sequence[EpochLoss], choice: Choice, args: argparse.Namespace) -> None:
