@@ -24,6 +24,7 @@ from tqdm import tqdm
 from inference.ensemble import Ensemble, build_ensemble, default_batch_size
 from inference.faces import THRESHOLDS, FaceExtractor
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_strategy
+from inference.report import write_report
 from inference.results import (
     ResultsJournal,
     check_outputs,
@@ -58,6 +59,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     arg("--test-dir", required=True, help="folder with videos (*.mp4)")
     arg("--output", default="submission.csv", help="CSV to write (default: submission.csv)")
     arg("--faces-csv", metavar="FILE", help="also write a row for each face: box, detector's score, each model's score")
+    arg(
+        "--report",
+        metavar="FILE",
+        help="also write an HTML page: a table of the videos, their faces and scores over time.\n"
+        "Faces' pictures are read again, which takes about as long as reading took at first.",
+    )
     arg("--strategy", choices=STRATEGIES, default="confident", help="from a video's faces to its score")
     arg("--frames-per-video", type=positive, default=32, metavar="N", help="evenly spaced (default: 32)")
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
@@ -153,6 +160,9 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         write_faces(args.faces_csv, results, args.models)
     summary = summarise(results, args.frames_per_video)
     write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": args.strategy})
+    if args.report:
+        workers = args.workers or available_cores()
+        write_report(args.report, results, dict(paths), settings=settings, strategy=args.strategy, workers=workers)
     report(summary, args, time.time() - started)
     return exit_code(results, args.strict)
 
@@ -241,7 +251,8 @@ def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:
         "journal of --output": f"{stem}.{fingerprint(settings)}.jsonl",
         "summary of --output": f"{stem}.summary.json",
     }
-    return {**files, "--faces-csv": args.faces_csv} if args.faces_csv else files
+    asked_for = {"--faces-csv": args.faces_csv, "--report": args.report}
+    return {**files, **{flag: path for flag, path in asked_for.items() if path}}
 
 
 def build_pipeline(

@@ -10,7 +10,7 @@ from runtime.pictures import format_of, save
 def test_format_by_suffix():
     assert format_of("a/loss.PNG") == "png" and format_of("sheet.jpg") == "jpg"
     for out in ("loss", "loss.txt", "loss.pgf"):
-        with pytest.raises(InputError, match="must end in .png"):
+        with pytest.raises(InputError, match="must end in"):
             format_of(out)
 
 
