@@ -75,7 +75,7 @@ def load_weights(path: str | os.PathLike, checkpoint: dict, module: nn.Module, *
     """Copy the weights of a file that was read into a module. Raises CheckpointError where it is of another kind."""
     for key, wanted in (("network", network), ("encoder", encoder)):
         if checkpoint.get(key, wanted) != wanted:
-            reason = f"its {key} is {checkpoint[key]}, not {wanted}; name the right file, or the configuration that made it"
+            reason = f"its {key} is {checkpoint[key]}, not {wanted}; name the right file or configuration"
             raise CheckpointError(path, reason)
     state = _state_dict(path, checkpoint)
     _check_keys(path, module, state, {"network": network, "encoder": encoder})
