@@ -63,7 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--report",
         metavar="FILE",
         help="also write an HTML page: a table of the videos, their faces and scores over time.\n"
-        "Faces' pictures are read again, which takes about as long as reading took at first.",
+        "Its pictures of faces are read from the videos again, which takes about as long as the first time.",
     )
     arg("--strategy", choices=STRATEGIES, default="confident", help="from a video's faces to its score")
     arg("--frames-per-video", type=positive, default=32, metavar="N", help="evenly spaced (default: 32)")

@@ -1,0 +1,226 @@
+"""The report: one HTML page for a person, that needs nothing beside itself and no network.
+
+A table of the videos, and for each its faces, as thumbnails, and their scores over time. What comes from outside (names
+of files and models, errors) goes through `_text`, and the page's own policy lets a browser run nothing but report.js.
+"""
+
+import base64
+import contextlib
+import hashlib
+import html
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from inference.report_pictures import Pictures, with_pictures
+from runtime.errors import printable
+from runtime.files import whole_file
+
+_STATUSES = {OK: "scored", NO_FACE: "no face", UNREADABLE: "unreadable", FAILED: "failed"}  # in the order of the page
+_ROWS = "<!-- rows -->"
+_STYLES = 8  # of lines, in report.css
+_HEIGHT = _WIDTH = 1000  # of a plot, in its own units
+
+
+def write_report(
+    path: str | os.PathLike,
+    results: Sequence[VideoResult],
+    paths: Mapping[str, str],
+    *,
+    settings: dict,
+    strategy: str,
+    workers: int = 1,
+) -> None:
+    """Write the page, whole or not at all: scored videos first, the highest score on top.
+
+    `paths` are the files by name of the video: the frames of a few faces are read again, by `workers` threads.
+    `settings` are the journal's. The page is written video by video, as it may be large. Raises OutputError.
+    """
+    order = list(_STATUSES)
+    results = sorted(results, key=lambda result: (order.index(result.status), -result.score, result.video))
+    head, tail = _page(results, settings, strategy).split(_ROWS)
+    models = [name for name, _ in settings["models"]]
+    with (
+        whole_file(path, "the scores are kept in the journal") as temporary,
+        open(temporary, "w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(head)
+        with contextlib.closing(with_pictures(results, paths, workers)) as pictured:
+            for result, pictures in pictured:
+                file.write(_video(result, pictures, models, settings["frames_per_video"], strategy))
+        file.write(tail)
+
+
+def _text(value: object) -> str:
+    """Text from outside as HTML: no markup, and nothing that can't be seen or turns the direction of writing."""
+    return html.escape(printable(str(value)))
+
+
+def _page(results: Sequence[VideoResult], settings: dict, strategy: str) -> str:
+    """The page around the rows."""
+    folder = Path(__file__).parent
+    template, style, script = (
+        (folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    counts = Counter(result.status for result in results)
+    return Template(template).substitute(
+        style=style,
+        style_hash=_digest(style),
+        script=script,
+        script_hash=_digest(script),
+        videos=_count(len(results), "video"),
+        statuses="".join(
+            f'<li class="{status}"><b>{counts[status]}</b> {word}</li>\n' for status, word in _STATUSES.items()
+        ),
+        models="".join(
+            f"<li>{_text(name)} <small>SHA-256 {_text(digest)}…</small></li>\n" for name, digest in settings["models"]
+        ),
+        strategy=_text(strategy),
+        precision=_text(settings["precision"]),
+        engine=_text(f"{settings['engine']} on {settings['device']}"),
+        frames=settings["frames_per_video"],
+        date=_text(datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")),
+        rows=_ROWS,
+    )
+
+
+def _digest(source: str) -> str:
+    """What a browser compares an inline script or style with (Content Security Policy)."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+
+
+def _video(result: VideoResult, pictures: Pictures, models: list[str], frames_wanted: int, strategy: str) -> str:
+    """A video's line of the table, and the one below it that opens."""
+    score = f"{result.score:.4f}{_bar(result.score)}" if result.status == OK else "0.5 <small>unknown</small>"
+    key = result.score if result.status == OK else ""  # without one it comes last, whichever way it is sorted
+    parts = [f"<p>{_account(result, frames_wanted)}</p>\n"]
+    if result.error:
+        parts.append("<pre>" + "\n".join(map(_text, result.error.splitlines())) + "</pre>\n")
+    if result.faces:
+        parts += [_plot(result), _scores(result, models, strategy), _thumbnails(result, pictures)]
+    return (
+        f'<tbody>\n<tr><th scope="row"><details><summary>{_text(result.video)}</summary></details></th>'
+        f'<td class="number" data-key="{key}">{score}</td>'
+        f'<td data-key="{list(_STATUSES).index(result.status)}"><span class="status {result.status}">'
+        f"{_STATUSES[result.status]}</span></td>"
+        f'<td class="number" data-key="{len(result.faces)}">{len(result.faces)}</td></tr>\n'
+        f'<tr class="more"><td colspan="4">\n{"".join(parts)}</td></tr>\n</tbody>\n'
+    )
+
+
+def _account(result: VideoResult, frames_wanted: int) -> str:
+    """What was looked at, in a sentence or two."""
+    if result.status == UNREADABLE:
+        return "The file can't be read, and nothing is known of it:"
+    if result.status == FAILED:
+        return "Something went wrong, and nothing is known of this video:"
+    account = f"{result.frames} of {_count(frames_wanted, 'frame')} read; "
+    if result.status == NO_FACE:
+        account += "no face was found, and nothing is known of this video."
+    else:
+        with_face = len({face.frame for face in result.faces})
+        account += f"{_count(len(result.faces), 'face')} found, on {with_face} of them."
+    if result.at_face_limit:
+        return f"{account} Later frames were not looked at, as the limit of faces was reached."
+    if result.frames < frames_wanted:
+        return f"{account} The video is short, cut or damaged."
+    return account
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _bar(score: float) -> str:
+    return (
+        f'<svg class="bar {_level(score)}" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path d="M0 0h{100 * score:.1f}v1H0z"/></svg>'
+    )
+
+
+def _level(score: float) -> str:
+    """The confident strategy's bounds."""
+    return "high" if score > 0.8 else "low" if score < 0.2 else "middle"
+
+
+def _plot(result: VideoResult) -> str:
+    """Scores over frames: a line for each model, a dot for each face, and a line across for the video's score.
+
+    Letters stand outside of the drawing, which is stretched to the width that there is.
+    """
+    frames = sorted({face.frame for face in result.faces})
+    span = max(frames[-1] - frames[0], 1)
+    across = {frame: round(_WIDTH * (frame - frames[0]) / span) for frame in frames}
+    by_frame = {frame: [face.probabilities for face in result.faces if face.frame == frame] for frame in frames}
+    means = np.array([np.mean(by_frame[frame], axis=0) for frame in frames])  # (frames, models)
+    lines = "".join(
+        f'<polyline class="line{number % _STYLES}" points="'
+        + " ".join(f"{across[frame]},{_height(score)}" for frame, score in zip(frames, column, strict=True))
+        + '"/>\n'
+        for number, column in enumerate(means.T)
+    )
+    dots = "".join(f"M{across[face.frame]} {_height(_score(face))}h0" for face in result.faces)
+    label = f"Scores from frame {frames[0]} to frame {frames[-1]}; the video's is {result.score:.4f}"
+    return f"""<div class="plot">
+<div class="scale" aria-hidden="true"><span>1</span><span>0.5</span><span>0</span></div>
+<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">
+<path class="grid" d="M0 0h{_WIDTH}M0 {_HEIGHT // 2}h{_WIDTH}M0 {_HEIGHT}h{_WIDTH}"/>
+<path class="score" d="M0 {_height(result.score)}h{_WIDTH}"/>
+{lines}<path class="dots" d="{dots}"/>
+</svg>
+<div class="frames" aria-hidden="true"><span>frame {frames[0]}</span><span>frame {frames[-1]}</span></div>
+</div>
+"""
+
+
+def _height(score: float) -> int:
+    return round(_HEIGHT * (1 - score))
+
+
+def _score(face: ScoredFace) -> float:
+    return float(np.mean(face.probabilities))
+
+
+def _scores(result: VideoResult, models: list[str], strategy: str) -> str:
+    """The plot's legend, with the numbers: what each model, and all of them, make of the video."""
+    faces = np.array([face.probabilities for face in result.faces])  # (faces, models)
+    rows = [("score", "all models, mean", result.score, faces.mean(axis=1))]
+    rows += [
+        (f"line{number % _STYLES}", name, score, faces[:, number])
+        for number, (name, score) in enumerate(zip(models, result.model_scores, strict=True))
+    ]
+    body = "".join(
+        f'<tr><th scope="row"><svg viewBox="0 0 32 8" aria-hidden="true"><path class="{line}" d="M0 4h32"/></svg>'
+        f'{_text(name)}</th><td class="number">{score:.4f}</td>'
+        f'<td class="number">{column.min():.3f} – {column.max():.3f}</td></tr>\n'
+        for line, name, score, column in rows
+    )
+    return (
+        f'<table class="scores">\n<thead><tr><th scope="col">Model</th><th scope="col" class="number">'
+        f'Video ({_text(strategy)})</th><th scope="col" class="number">Faces</th></tr></thead>\n'
+        f"<tbody>\n{body}</tbody>\n</table>\n"
+    )
+
+
+def _thumbnails(result: VideoResult, pictures: Pictures) -> str:
+    crowded = any(face.face for face in result.faces)
+    items = []
+    for place in pictures.shown:
+        face = result.faces[place]
+        name = f"frame {face.frame}" + (f", face {face.face + 1}" if crowded else "")
+        if place in pictures.images:
+            data = base64.b64encode(pictures.images[place]).decode()
+            picture = f'<img loading="lazy" alt="{name}" src="data:image/webp;base64,{data}">'
+        else:
+            picture = '<span class="missing">no picture</span>'
+        items.append(
+            f'<li class="{_level(_score(face))}">{picture}<span>{name}</span> <b>{_score(face):.3f}</b></li>\n'
+        )
+    note = f'<p class="note">No pictures: {_text(pictures.problem)}.</p>\n' if pictures.problem else ""
+    return f'{note}<ul class="faces">\n{"".join(items)}</ul>\n'

@@ -1,0 +1,92 @@
+"""Thumbnails of faces for the report: the few frames that they are on are read again.
+
+The pipeline keeps boxes and no pixels: a run over any number of videos needs little memory, its journal is text, and a
+report can be made of videos that an earlier run scored.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from inference.faces import isotropically_resize_image
+from inference.pipeline import VideoResult
+from inference.sampling import evenly_spaced
+from preprocessing.crop import crop_face
+from preprocessing.video import VideoError, iter_frames
+from runtime.files import file_identity
+
+_FACES = 10  # of a video that are shown, from the first to the last
+_HIGHEST = 2  # that are shown in any case, as a few faces that stand out would be missed
+_SIDE = 96  # pixels of a thumbnail's longer side
+_QUALITY = 75  # WebP: 2 kB a face
+_VIDEOS = 1000  # with thumbnails: a page of 30 MB still opens in a browser
+
+
+@dataclass(kw_only=True)
+class Pictures:
+    """Which faces of a video are shown, as places in its list of faces, and their thumbnails (WebP) as far as there
+    are any; `problem` says why none could be made."""
+
+    shown: list[int] = field(default_factory=list)
+    images: dict[int, bytes] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def with_pictures(
+    results: Sequence[VideoResult], paths: Mapping[str, str], workers: int
+) -> Iterator[tuple[VideoResult, Pictures]]:
+    """Yield each result with its pictures, in the order given, with a progress bar. `paths` are the files by name of
+    the video; `workers` threads read one video each, and hold one frame of it at a time."""
+
+    def pictures_of(item: tuple[int, VideoResult]) -> Pictures:
+        number, result = item
+        return read_pictures(paths[result.video], result, wanted=number < _VIDEOS)
+
+    # not concurrent.futures: its threads would keep a run that is stopped alive until their videos are read
+    with ThreadPool(workers) as pool:
+        pictures = pool.imap(pictures_of, enumerate(results))
+        yield from zip(results, tqdm(pictures, desc="Report", total=len(results), unit="video"), strict=True)
+
+
+def read_pictures(path: str, result: VideoResult, wanted: bool = True) -> Pictures:
+    """Thumbnails of the faces that are shown. What can't be read any more has none."""
+    pictures = Pictures(shown=choose_faces(result))
+    if not result.faces:
+        return pictures
+    if not wanted:
+        pictures.problem = f"only the first {_VIDEOS} videos of a report have them"
+    elif file_identity(path) != result.identity:
+        pictures.problem = "the file was changed or removed after it was scored"
+    else:
+        try:
+            _read_images(path, result, pictures)
+        except VideoError as error:
+            pictures.problem = error.reason
+    return pictures
+
+
+def choose_faces(result: VideoResult) -> list[int]:
+    """Places of the faces to show, ascending: evenly spaced ones, and those with the highest scores."""
+    scores = [np.mean(face.probabilities) for face in result.faces]
+    highest = np.argsort(scores, kind="stable")[::-1][:_HIGHEST]
+    return sorted({*evenly_spaced(len(scores), _FACES), *highest.tolist()})
+
+
+def _read_images(path: str, result: VideoResult, pictures: Pictures) -> None:
+    places: dict[int, list[int]] = {}
+    for place in pictures.shown:
+        places.setdefault(result.faces[place].frame, []).append(place)
+    for index, frame in iter_frames(path, lambda count: places):
+        for place in places[index]:
+            crop = crop_face(frame, result.faces[place].bbox)
+            if crop is not None:
+                pictures.images[place] = _encode(crop)
+
+
+def _encode(crop: np.ndarray) -> bytes:
+    image = cv2.cvtColor(isotropically_resize_image(crop, _SIDE), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1].tobytes()
