@@ -40,7 +40,7 @@ from inference.strategies import STRATEGIES
 from preprocessing.face_detector import ENGINES, FacenetDetector
 from preprocessing.video import iter_frames
 from runtime import openvino_engine
-from runtime.command import positive, run_command
+from runtime.command import positive, run_command, worker_count
 from runtime.cores import available_cores
 from runtime.device import PRECISIONS, ChoiceError, resolve_device, resolve_precision
 from runtime.errors import InputError, printable
@@ -77,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "video by up to 0.005 in tests. The face detector always runs in fp32.",
     )
     arg("--engine", choices=ENGINES, default="auto", help="auto is OpenVINO on a CPU where it is installed, else torch")
-    arg("--workers", type=positive, metavar="N", help="threads that read videos and find faces (default: CPU cores)")
+    arg("--workers", type=worker_count, metavar="N", help="threads that read and detect (default: CPU cores)")
     arg(
         "--batch-size",
         type=positive,

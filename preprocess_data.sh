@@ -19,7 +19,15 @@ if [ -n "${DEVICE:-}" ]; then detector_flags+=(--device "$DEVICE"); fi
 stage() { # TITLE SCRIPT FLAGS...
     echo "$1"
     local status=0
-    "$PYTHON" "$ROOT/preprocessing/$2.py" "${@:3}" || status=$?
+    "$PYTHON" "$ROOT/preprocessing/$2.py" "${@:3}" &
+    local child=$!
+    trap 'kill -TERM $child' INT TERM # in the background it does not hear Ctrl-C
+    wait $child || status=$?
+    if kill -0 $child 2> /dev/null; then # it was the signal that ended the wait
+        status=0
+        wait $child || status=$?
+    fi
+    trap - INT TERM
     if [ $status -eq 0 ]; then return; fi
     if [ $status -ne 1 ] || [ -z "${KEEP_GOING:-}" ]; then
         echo "error: stopped at $2.py (exit code $status). Mend what it names and run this again; KEEP_GOING=1 goes on" \

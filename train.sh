@@ -38,14 +38,14 @@ for seed in $SEEDS; do
         --folds-csv folds.csv --fold 0 --seed "$seed" --prefix "${name}_${seed}_" --label-smoothing 0.01 \
         --opt-level O1 --freeze-epochs 0 --test_every 1 --resume auto "$@" >> "logs/${name}_$seed" &
     child=$!
-    trap 'kill -TERM $child' TERM # it saves first
+    trap 'kill -TERM $child' INT TERM # it saves first
     status=0
     wait $child || status=$?
     if kill -0 $child 2> /dev/null; then # it was the signal that ended the wait
         status=0
         wait $child || status=$?
     fi
-    trap - TERM
+    trap - INT TERM
     if [ $status -ne 0 ]; then
         echo "error: stopped at seed $seed (exit code $status); mend what it names and run this again: it goes on" >&2
         exit $status

@@ -7,6 +7,7 @@ it was. The draw depends on the id alone. With torchrun the videos are shared be
 """
 
 import argparse
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def encode(task: tuple[str, Path, int]) -> Counts:
     path, output, rate_factor = task
     try:
         source, video = open_video(path)
-        with source, new_file(output) as file, av.open(str(file), "w", format="mp4") as target:
+        with source, new_file(output) as file, av.open(os.path.abspath(file), "w", format="mp4") as target:
             frames = _transcode(path, source, video, target, rate_factor)
     except av.error.FFmpegError as error:
         raise VideoError(path, f"can't be encoded again ({plain(error)})") from error

@@ -17,6 +17,7 @@ from runtime.errors import InputError
 
 SUFFIX = ".mp4"
 METADATA = "metadata.json"
+_LONGEST = 230  # bytes of a name, of the 255 that file systems allow: outputs add endings
 LABELS = ("REAL", "FAKE")
 
 
@@ -90,8 +91,11 @@ def read_part(folder: str | os.PathLike) -> tuple[list[Video], dict[str, str]]:
     Whether originals exist is not looked at: they may lie in other parts.
     """
     folder = os.fspath(folder)
+    path = os.path.join(folder, METADATA)
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for, for ever
+        return [], {METADATA: "is not a regular file; its videos are left out"}
     try:
-        with open(os.path.join(folder, METADATA), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             entries = json.load(file)
     except OSError as error:
         return [], {METADATA: f"can't be opened ({error.strerror})"}
@@ -142,6 +146,8 @@ def _check_name(name: str) -> None:
     """Ids become names of files and folders: nothing that leads elsewhere or hides."""
     if not name.endswith(SUFFIX) or name.startswith(".") or any(c in name for c in "/\\\0") or not name.isprintable():
         raise ValueError("not the name of an .mp4 beside the metadata.json")
+    if len(os.fsencode(name)) > _LONGEST:
+        raise ValueError(f"its name is longer than {_LONGEST} bytes; rename it, here and in its fakes' entries")
 
 
 def _without_repeated(videos: list[Video], problems: dict[str, str]) -> list[Video]:

@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
 from preprocessing.data_root import DataRoot
+from preprocessing.extract_crops import FRAME_STEP
 from preprocessing.outputs import new_file
 from preprocessing.stage import DETECTOR_MODULES, Counts, Item, Stage, add_common_flags, add_device_flag, run_stage
 from preprocessing.video import in_chunks, iter_all_frames
@@ -44,13 +45,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     arg(
         "--frame-step",
-        type=positive,
+        type=_frame_step,
         default=1,
         metavar="N",
         help="look at frames 0, N, 2N, ... (default: 1, every frame, as published). Crops are made of every tenth "
         "frame: 10 gives the same ones for a tenth of the work",
     )
     return parser.parse_args(argv)
+
+
+def _frame_step(text: str) -> int:
+    step = positive(text)
+    if FRAME_STEP % step and step % FRAME_STEP:
+        raise argparse.ArgumentTypeError(
+            f"{step}: crops are made of every tenth frame; give 1, 2, 5 or a multiple of 10"
+        )
+    return step
 
 
 def main(argv: list[str] | None = None) -> int:

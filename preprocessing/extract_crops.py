@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
 from preprocessing.crop import crop_face
-from preprocessing.data_root import DataRoot
+from preprocessing.data_root import METADATA, DataRoot
 from preprocessing.images import ENCODINGS, encode_image
 from preprocessing.outputs import new_folder
 from preprocessing.stage import Counts, Item, Stage, add_common_flags, run_stage
@@ -32,6 +32,8 @@ from runtime.errors import InputError, ItemError
 from runtime.ranks import Ranks
 
 FRAME_STEP = 10
+_OTHERS = ("boxes", "landmarks", "diffs", "compressed", "jpegs")  # folders of the other stages
+_MOST_SIDE = 1 << 20  # pixels
 
 Boxes = dict[int, list[list[float]]]
 
@@ -55,8 +57,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def extract(args: argparse.Namespace, ranks: Ranks) -> int:
-    if Path(args.crops_dir).is_absolute() or ".." in Path(args.crops_dir).parts or not Path(args.crops_dir).parts:
+    args.crops_dir = args.crops_dir.rstrip("/")
+    if "/" in args.crops_dir or args.crops_dir.startswith(".") or not args.crops_dir:
         raise InputError(f"--crops-dir {args.crops_dir}: must name a folder in the data root, such as crops")
+    if args.crops_dir in _OTHERS or Path(args.root_dir, args.crops_dir, METADATA).exists():
+        raise InputError(f"--crops-dir {args.crops_dir}: that folder holds something else; name another, such as crops")
     stage = Stage(
         name="crops",
         output=args.crops_dir,
@@ -101,8 +106,10 @@ def read_boxes(path: Path) -> Boxes:
         content = json.loads(path.read_bytes())
         boxes = {int(index): found for index, found in content.items() if found and int(index) % FRAME_STEP == 0}
         for found in boxes.values():
-            if np.shape(found)[1:] != (4,) or not np.isfinite(found).all():
-                raise ValueError("a box is not four numbers")
+            if np.shape(found)[1:] != (4,) or not (np.abs(found) < _MOST_SIDE).all():
+                raise ValueError("a box is not four numbers of pixels")
+        if min(boxes, default=0) < 0:
+            raise ValueError(f"frame {min(boxes)}")
     except OSError as error:
         raise ItemError(f"{path}: no boxes ({error.strerror}); run detect_original_faces.py") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

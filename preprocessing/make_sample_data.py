@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import string
 import sys
 from collections.abc import Callable, Iterator
@@ -31,9 +32,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from runtime.command import positive, run_command, whole, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, OutputError, UserError, printable
 from runtime.files import whole_file
+from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
 
 _RATE = 30
@@ -75,31 +78,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make a small data root in the format of the DFDC")
     arg = parser.add_argument
     arg("--root-dir", required=True, metavar="DIR", help="where to make it; parts that are there stay")
-    arg("--parts", type=_whole(1), default=2, metavar="N", help="part folders (default: 2)")
-    arg("--originals", type=_whole(1), default=4, metavar="N", help="real videos of each part (default: 4)")
-    arg("--fakes", type=_whole(0), default=1, metavar="N", help="fakes of each real video (default: 1)")
-    arg("--frames", type=_whole(1), default=60, metavar="N", help=f"of each video, {_RATE} a second (default: 60)")
+    arg("--parts", type=positive, default=2, metavar="N", help="part folders (default: 2)")
+    arg("--originals", type=positive, default=4, metavar="N", help="real videos of each part (default: 4)")
+    arg("--fakes", type=whole(0), default=1, metavar="N", help="fakes of each real video (default: 1)")
+    arg("--frames", type=positive, default=60, metavar="N", help=f"of each video, {_RATE} a second (default: 60)")
     arg("--width", type=_size, default=640, metavar="PIXELS", help="of the videos (default: 640)")
     arg("--height", type=_size, default=360, metavar="PIXELS", help="of the videos (default: 360)")
-    arg("--seed", type=_whole(0), default=0, metavar="N", help="another one gives other people and ids (default: 0)")
-    arg("--workers", type=_whole(1), default=available_cores(), metavar="N", help="processes (default: CPU cores)")
+    arg("--seed", type=whole(0), default=0, metavar="N", help="another one gives other people and ids (default: 0)")
+    arg("--workers", type=worker_count, default=available_cores(), metavar="N", help="processes (default: CPU cores)")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+    return run_command(make, parse_args(argv))
+
+
+def make(args: argparse.Namespace, ranks: Ranks) -> int:
+    if ranks.rank:
+        return 0  # one process makes it
+    if not args.root_dir:
+        raise InputError("--root-dir: is empty; name a folder to make")
     settings = {name: value for name, value in vars(args).items() if name not in ("root_dir", "workers")}
-    try:
-        made = make_data_root(args.root_dir, **settings, workers=args.workers)
-    except UserError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+    made = make_data_root(args.root_dir, **settings, workers=args.workers)
     real = args.parts * args.originals
     print(printable(f"{real} real videos and {len(made) - real} fakes in {args.parts} parts: {args.root_dir}"))
-    print(printable(f"next: ./preprocess_data.sh {args.root_dir}"))
+    print(printable(f"next: ./preprocess_data.sh {shlex.quote(args.root_dir)}"))
     return 0
 
 
@@ -142,6 +145,8 @@ def make_data_root(
                 bar.update(len(films))
                 continue
             _make_folder(folder)
+            for left in folder.glob(".*.tmp"):  # by a run that was killed
+                left.unlink()
             for _ in _render_all(films, workers):
                 bar.update()
             _write_json(folder / _METADATA, metadata)
@@ -707,17 +712,6 @@ def _write_video(path: Path, frames: Iterator[np.ndarray], width: int, height: i
 def _write_json(path: Path, content: dict) -> None:
     with whole_file(path, _REMEDY) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, sort_keys=True)
-
-
-def _whole(least: int):
-    """The type of a flag that takes a whole number from `least` on."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return int(text)
-
-    return parse
 
 
 def _size(text: str) -> int:

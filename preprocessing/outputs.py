@@ -10,18 +10,23 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.errors import OutputError
+from runtime.errors import ItemError, OutputError
 from runtime.files import whole_file
 
 PARTIAL = ".partial"
+_OLD = ".old"  # in PARTIAL: what is about to be replaced
+_MADE = (".png", ".jpg", ".webp", ".npy", ".DS_Store")  # what stages, and file managers, put in folders
 _REMEDY = "mend that and run the same command again: it goes on where it stopped"
 
 
 def prepare(folder: Path) -> None:
     """Make an output folder and empty it of what a killed run left half-written."""
+    partial = folder / PARTIAL
+    if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
+        raise OutputError(f"{partial}: is no folder of ours; remove it and run the same command again")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise _not_written(folder, error) from error
 
@@ -35,20 +40,29 @@ def tidy(folder: Path) -> None:
 def new_file(path: Path) -> Iterator[Path]:
     """A name to write to: it becomes `path` if the block ends well. An OSError in the block is an OutputError."""
     partial = _partial(path)
+    if path.is_symlink():
+        raise ItemError(f"{path}: is a link, and may lead anywhere; remove it")
+    if path.is_dir():
+        raise ItemError(f"{path}: is a folder; remove it")
     with whole_file(path, _REMEDY, partial):
         yield partial
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to write into: it replaces `path` if the block ends well. An OSError is an OutputError."""
+    """An empty folder to write into: it replaces `path` if the block ends well. An OSError is an OutputError.
+
+    Raises ItemError where `path` holds anything else than what a stage makes.
+    """
     partial = _partial(path)
-    old = partial.with_name(f"{path.name}.old")
+    old = partial.parent / _OLD / path.name
+    _check_replaceable(path)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         yield partial
         if path.exists():
+            old.parent.mkdir(exist_ok=True)
             os.rename(path, old)
         os.rename(partial, path)
     except OSError as error:
@@ -73,6 +87,21 @@ def new_files(folder: Path, name: str, last: str) -> Iterator[Path]:
         raise _not_written(folder / name, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """A data root comes from somewhere: what no stage has made is not ours to remove."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise ItemError(f"{path}: is in the way, and no folder that a stage made; remove it")
+    try:
+        with os.scandir(path) as entries:
+            foreign = next((e.name for e in entries if not (e.name.endswith(_MADE) and e.is_file())), None)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _not_written(path, error) from error
+    if foreign is not None:
+        raise ItemError(f"{path}: holds {foreign}, which no stage made; move it elsewhere")
 
 
 def _partial(path: Path) -> Path:

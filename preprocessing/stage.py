@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from preprocessing.data_root import DataRoot, read_data_root
 from preprocessing.outputs import prepare, tidy
-from runtime.command import positive
+from runtime.command import worker_count
 from runtime.cores import available_cores
 from runtime.errors import ItemError, OutputError, printable
 from runtime.files import file_identity, whole_file
@@ -87,7 +87,7 @@ class Result:
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     arg = parser.add_argument
     arg("--root-dir", required=True, metavar="DIR", help="data root: part folders with metadata.json and videos")
-    arg("--workers", type=positive, metavar="N", help="processes (default: CPU cores; with a GPU at most 8)")
+    arg("--workers", type=worker_count, metavar="N", help="processes (default: CPU cores; with a GPU at most 8)")
     arg("--overwrite", action="store_true", help="do everything again, also what is done with the same settings")
 
 
@@ -237,22 +237,21 @@ class Progress:
 
     def __init__(self, stage: Stage, root: str, overwrite: bool):
         records = Path(root, _RECORDS)
-        name = stage.output.replace(os.sep, "_")
-        self._summary = records / f"{name}.summary.json"
+        self._summary = records / f"{stage.output}.summary.json"
         self._settings = hashlib.sha256(json.dumps(stage.settings, sort_keys=True).encode()).hexdigest()[:16]
         try:
             records.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{records}: can't be made ({error.strerror}); the data root must be writable") from error
         self._journal = Journal(
-            records / f"{name}.jsonl",
+            records / f"{stage.output}.jsonl",
             busy="another run of this stage is working on this data root; wait for it, or share the work by torchrun",
             remedy="the data root must be writable",
             overwrite=overwrite,
         )
         self._done: dict[str, dict] = {}
         for number, record in enumerate(self._journal.records, start=1):
-            if record.keys() != {"item", "settings", "inputs", "counts"}:
+            if not _is_record(record):
                 raise self._journal.damaged(number)
             self._done[record["item"]] = record
 
@@ -284,6 +283,16 @@ class Progress:
 
     def close(self) -> None:
         self._journal.close()
+
+
+def _is_record(record: dict) -> bool:
+    """Whether a line of the journal can be one that `add` wrote."""
+    types = {"item": str, "settings": str, "inputs": list, "counts": dict}
+    return (
+        record.keys() == types.keys()
+        and all(isinstance(record[key], type_) for key, type_ in types.items())
+        and all(key.isprintable() and type(count) is int and count >= 0 for key, count in record["counts"].items())
+    )
 
 
 def _identities(item: Item) -> list:

@@ -10,6 +10,8 @@ from typing import TypeVar
 from runtime.errors import UserError, printable
 from runtime.ranks import Ranks
 
+MOST_WORKERS = 256  # a slip of the keyboard must not take all memory
+
 T = TypeVar("T")
 
 
@@ -47,8 +49,18 @@ def run_command(
         return 1
 
 
-def positive(text: str) -> int:
-    """The type of a flag that takes a whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number from `least` on, or to `most`."""
+
+    def parse(text: str) -> int:
+        # longer ones int() refuses in its own words
+        if not text.isdecimal() or len(text) > 18 or int(text) < least or (most is not None and int(text) > most):
+            end = "on" if most is None else f"to {most}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} {end}")
+        return int(text)
+
+    return parse
+
+
+positive = whole(1)
+worker_count = whole(1, MOST_WORKERS)

@@ -68,7 +68,7 @@ def test_fake_of_unknown_origin_is_its_own_source(tmp_path):
         ("x.mp4", fake(3), "original 3: must be a file name or null"),
         ("x.mp4", fake("gone.mp4"), "its original gone.mp4 is not among the real videos"),
         ("x.mp4", fake("f.mp4"), "its original f.mp4 is not among the real videos"),
-        ("y" * 300 + ".mp4", REAL, "there is no such video"),
+        ("y" * 300 + ".mp4", REAL, "its name is longer than 230 bytes"),
     ],
 )
 def test_a_bad_entry_is_left_out_and_told(tmp_path, name, entry, message):

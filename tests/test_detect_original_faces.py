@@ -69,9 +69,11 @@ def test_a_damaged_video_is_told_and_makes_no_file(root, capsys):
     "flags, message",
     [
         (["--frame-step", "0"], "'0' is not a whole number from 1 on"),
+        (["--frame-step", "7"], "7: crops are made of every tenth frame; give 1, 2, 5 or a multiple of 10"),
         (["--detector-type", "S3FD"], "invalid choice: 'S3FD'"),
         (["--detector-scale", "full"], "invalid choice: 'full'"),
         (["--workers", "-1"], "is not a whole number"),
+        (["--workers", "9999"], "'9999' is not a whole number from 1 to 256"),
     ],
 )
 def test_bad_flags(root, capsys, flags, message):

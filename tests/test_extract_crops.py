@@ -57,6 +57,9 @@ def test_crops_dir(root, capsys):
     for name in ("../elsewhere", "/tmp/crops", "a/../../b", ""):
         assert extract_crops.main(["--root-dir", str(root), "--crops-dir", name]) == 1
         assert "must name a folder in the data root, such as crops" in capsys.readouterr().err
+    for name in ("landmarks", "boxes/", data.pair(root)[0].part):
+        assert extract_crops.main(["--root-dir", str(root), "--crops-dir", name]) == 1
+        assert "that folder holds something else" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_one_video(root, capsys):

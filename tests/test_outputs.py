@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from preprocessing.outputs import new_file, new_files, new_folder, prepare, tidy
-from runtime.errors import OutputError
+from runtime.errors import ItemError, OutputError
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -23,9 +23,9 @@ def test_a_file_appears_at_the_end(tmp_path):
 def test_a_folder_appears_at_the_end_and_replaces_the_old_one(tmp_path):
     for content in ("old", "new"):
         with new_folder(tmp_path / "abc") as folder:
-            (folder / content).write_text(content)
-            assert not (tmp_path / "abc" / content).exists()
-    assert tree(tmp_path) == {"abc/new": "new"}
+            (folder / f"{content}.png").write_text(content)
+            assert not (tmp_path / "abc" / f"{content}.png").exists()
+    assert tree(tmp_path) == {"abc/new.png": "new"}
 
 
 def test_many_files_appear_at_the_end_and_one_of_them_last(tmp_path, monkeypatch):
@@ -79,3 +79,35 @@ def test_what_a_killed_run_left_is_swept(tmp_path):
         pass
     tidy(tmp_path / "crops")
     assert sorted(os.listdir(tmp_path / "crops")) == ["abc", "abd", "kept"]
+
+
+def test_nothing_of_others_is_removed(tmp_path):
+    """A data root comes from somewhere: links lead elsewhere, folders hold what no stage has made."""
+    home = tmp_path / "home"
+    (home / "abc").mkdir(parents=True)
+    (home / "abc" / "thesis.txt").write_text("precious")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / ".partial").symlink_to(home)
+    with pytest.raises(OutputError, match="is no folder of ours"):
+        prepare(root)
+    (root / ".partial").unlink()
+    prepare(root)
+    for name in ("link", "link.json"):
+        (root / name).symlink_to(home / "abc")
+    with pytest.raises(ItemError, match="is in the way"), new_folder(root / "link"):
+        pass
+    with pytest.raises(ItemError, match="is a link"), new_file(root / "link.json"):
+        pass
+    with pytest.raises(ItemError, match=r"holds thesis\.txt, which no stage made"), new_folder(home / "abc"):
+        pass
+    with pytest.raises(ItemError, match="is a folder"), new_file(home / "abc"):
+        pass
+    assert tree(home) == {"abc/thesis.txt": "precious"}
+
+
+def test_names_that_look_like_ours(tmp_path):
+    with new_folder(tmp_path / "x") as outer, new_folder(tmp_path / "x.old") as inner:
+        (outer / "0_0.png").write_text("x")
+        (inner / "0_0.png").write_text("x.old")
+    assert tree(tmp_path) == {"x/0_0.png": "x", "x.old/0_0.png": "x.old"}

@@ -42,6 +42,17 @@ def test_all_stages(made_root, processed_root, root, tmp_path):
     assert "Traceback" not in first.stderr + again.stderr
 
 
+def test_a_signal_reaches_the_stage(root, tmp_path):
+    process = subprocess.Popen(
+        [str(ROOT / "preprocess_data.sh"), str(root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    process.stdout.readline()  # the title of the first stage, which is starting
+    time.sleep(0.5)
+    process.terminate()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "(exit code 143). Mend" in printed
+
+
 def test_stops_at_a_failure_or_goes_on(root, tmp_path):
     _, fake = data.pair(root)
     data.cut(fake.path)

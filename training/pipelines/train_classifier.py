@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is run
 
-from runtime.command import run_command
+from runtime.command import MOST_WORKERS, run_command, whole
 from runtime.cores import available_cores
 from runtime.device import resolve_device
 from runtime.errors import InputError, OutputError, printable
@@ -64,22 +64,29 @@ _SHOWN_SAMPLES = 16
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a classifier")
-    arg = parser.add_argument
+    arg, count = parser.add_argument, whole(0)
     arg("--config", required=True, metavar="FILE", help="JSON with the hyperparameters, such as configs/b7.json")
     arg("--data-dir", required=True, metavar="DIR", help="data root with crops, landmarks and diffs")
     arg("--folds-csv", default="folds.csv", metavar="FILE", help="from generate_folds.py (default: folds.csv)")
     arg("--crops-dir", default="crops", metavar="NAME", help="folder of crops in the data root (default: crops)")
-    arg("--fold", type=_whole, default=0, metavar="N", help="the one that is held out (default: 0)")
-    arg("--seed", type=_seed, default=777, metavar="N", help="of weights, rows and augmentation (default: 777)")
+    arg("--fold", type=count, default=0, metavar="N", help="the one that is held out (default: 0)")
+    arg(
+        "--seed",
+        type=whole(1, _MOST_SEED),
+        default=777,
+        metavar="N",
+        help="of weights, rows, augmentation (default: 777)",
+    )
     arg("--prefix", default="classifier_", help="of the checkpoints' names (default: classifier_)")
     arg("--output-dir", default="weights/", metavar="DIR", help="for checkpoints (default: weights/)")
     arg("--logdir", default="logs", metavar="DIR", help="for TensorBoard (default: logs)")
     arg("--resume", default="", metavar="FILE", help="checkpoint to go on from; auto: this run's _last, if it is there")
     arg("--from-zero", action="store_true", help="with --resume: take its weights only")
     arg("--zero-score", action="store_true", help="with --resume: forget its best score")
-    arg("--workers", type=_whole, default=min(6, available_cores()), metavar="N", help="loading (default: 6, or cores)")
+    workers = min(6, available_cores())
+    arg("--workers", type=whole(0, MOST_WORKERS), default=workers, metavar="N", help=f"that load (default: {workers})")
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: a GPU if there is one)")
-    arg("--gpu", type=_whole, metavar="N", help="the same as --device cuda:N")
+    arg("--gpu", type=count, metavar="N", help="the same as --device cuda:N")
     arg(
         "--opt-level",
         choices=OPT_LEVELS,
@@ -87,27 +94,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="O0: fp32; O1, O2: the config's fp16 or bf16 (default: O1)",
     )
     arg("--label-smoothing", type=_smoothing, default=0.01, metavar="X", help="labels are X and 1 - X (default: 0.01)")
-    arg("--padding-part", type=_whole, default=3, metavar="N", help="above 3: trim the crops' margin (default: 3)")
-    arg("--freeze-epochs", type=_whole, default=0, metavar="N", help="epochs with a frozen encoder (default: 0)")
-    arg("--test_every", "--test-every", type=_whole, default=1, metavar="N", help="validate each N epochs (default: 1)")
+    arg("--padding-part", type=count, default=3, metavar="N", help="above 3: trim the crops' margin (default: 3)")
+    arg("--freeze-epochs", type=count, default=0, metavar="N", help="epochs with a frozen encoder (default: 0)")
+    arg("--test_every", "--test-every", type=count, default=1, metavar="N", help="validate each N epochs (default: 1)")
     arg("--no-oversample", action="store_true", help="take all fakes, not as many as there are reals")
     arg("--no-hardcore", action="store_true", help="no dropout of eyes, mouth, nose, halves of the face")
     arg("--only-changed-frames", action="store_true", help="leave out fakes that hardly differ from their original")
     arg("--distributed", action="store_true", help="insist on being one process of a torchrun launch")
     arg("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch passes it
     return parser.parse_args(argv)
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST_SEED:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST_SEED}")
-    return int(text)
 
 
 def _smoothing(text: str) -> float:
