@@ -17,6 +17,10 @@ class OutputError(UserError):
     """Something can't be written."""
 
 
+class TrainingError(UserError):
+    """Training can't go on."""
+
+
 def printable(text: str) -> str:
     """File names may hold anything; a terminal gets only what can be printed."""
     return "".join(

@@ -32,6 +32,13 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}.{os.getpid()}.tmp")
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed left of `path` beside it. Nothing else may be writing it."""
+    start = temporary_name(path).name.partition(f".{os.getpid()}.")[0]
+    for left in path.parent.glob(f"{start}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def file_identity(path: str | os.PathLike) -> tuple[int, int] | None:
     """Size and time of change of a file, by which a later run knows it again; None where there is none."""
     try:

@@ -70,7 +70,11 @@ def test_as_published():
         ("fp16", 1, "fp16: 1 is not allowed; must be true or false"),
         ("optimizer", [], "optimizer: must be an object of keys and values"),
         ("optimizer", None, "optimizer: is missing; set it to an object"),
-        ("optimizer.batch_size", 0, "optimizer.batch_size: 0 is not allowed; must be a whole number from 1 on"),
+        (
+            "optimizer.batch_size",
+            0,
+            "optimizer.batch_size: 0 is not allowed; must be a whole number from 1 to 1000000000",
+        ),
         ("optimizer.learning_rate", 0, "optimizer.learning_rate: 0.0 is not allowed; must be a number above 0"),
         (
             "optimizer.learning_rate",
@@ -85,9 +89,13 @@ def test_as_published():
             "cosine",
             'optimizer.schedule.type: "cosine" is not allowed; must be one of poly, ',
         ),
-        ("optimizer.schedule.params", {"max": 1}, "optimizer.schedule.params: "),
+        (
+            "optimizer.schedule.params",
+            {"max": 1},
+            "optimizer.schedule.params.max: unknown key; poly takes: max_iter, power",
+        ),
         ("optimizer.schedule.params", {"max_iter": 0}, "optimizer.schedule.params: max_iter must be 1 or more"),
-        ("optimizer.schedule.params", {"max_iter": "x"}, "optimizer.schedule.params: "),
+        ("optimizer.schedule.params", {"max_iter": "x"}, 'optimizer.schedule.params.max_iter: "x" is not allowed'),
         (
             "normalize.mean",
             [0.5, 0.5, 0.5],
@@ -124,3 +132,22 @@ def test_broken_files(tmp_path, text, message):
 def test_no_such_file(tmp_path):
     with pytest.raises(ConfigError, match=r"can't be read .No such file or directory.; --config must name a file"):
         read_config(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    "kind, params, message",
+    [
+        ("poly", {}, "optimizer.schedule.params.max_iter: is missing; poly needs it"),
+        ("poly", {"max_iter": True}, "optimizer.schedule.params.max_iter: true is not allowed"),
+        ("poly", {"max_iter": 10, "power": 10**400}, "optimizer.schedule.params.power: 1000"),
+        ("multistep", {"milestones": ["a"]}, 'optimizer.schedule.params.milestones: ["a"] is not allowed'),
+        ("multistep", {"milestones": [1], "gamma": -1}, "optimizer.schedule.params: gives a learning rate of -0.01"),
+        ("step", {"steps": [[0, -5]]}, "optimizer.schedule.params: gives a learning rate of -5"),
+        ("linear", {"alpha": float("nan"), "beta": 1}, "optimizer.schedule.params.alpha: NaN is not allowed"),
+        ("clr", {"base_lr": 1, "max_lr": 2, "mode": "x"}, "optimizer.schedule.params: mode must be one of triangular"),
+    ],
+)
+def test_schedules_that_make_no_sense(kind, params, message):
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed("optimizer.schedule", {"type": kind, "epochs": 1, "params": params}), "my.json")
+    assert str(error.value).startswith(f"my.json: {message}") and "\n" not in str(error.value)

@@ -6,8 +6,9 @@ import signal
 import pytest
 import torch
 
+from runtime.errors import TrainingError
 from training.tools.processes import Processes
-from training.tools.stopping import Monitor, StopRequest, TrainingError
+from training.tools.stopping import Monitor, StopRequest
 
 
 @pytest.fixture

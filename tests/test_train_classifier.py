@@ -275,6 +275,46 @@ def test_missing_crops_are_counted_up_to_a_bound(processed_root, root, tmp_path,
     assert str(root / "crops") in error and "run preprocess_data.sh" in error
 
 
+def test_held_out_crops_that_can_not_be_read_are_left_out(processed_root, root, tmp_path, capsys):
+    write_config(tmp_path, epochs=1, learning_rate=1e-12)
+    assert run(root, tmp_path) == 0
+    whole = json.loads((tmp_path / "out" / "predictions_0.json").read_text())["probs"]
+    table = read_folds(root / "folds.csv")
+    first = next(row for row in table.itertuples() if row.fold == 0 and row.frame == 0)
+    (root / "crops" / first.video / first.file).write_bytes(b"junk")
+    capsys.readouterr()
+    assert run(root, tmp_path, "--output-dir", tmp_path / "out") == 0
+    assert "validation: 1 samples could not be read, the first: " in capsys.readouterr().err
+    damaged = json.loads((tmp_path / "out" / "predictions_0.json").read_text())["probs"]
+    assert {video for video in whole if damaged.get(video) != whole[video]} == {first.video}
+
+
+def test_a_loading_process_that_is_killed_ends_the_run(processed_root, tmp_path):
+    write_config(tmp_path, epochs=200)
+    command = [sys.executable, str(SCRIPT), *flags(processed_root, tmp_path, "--workers", 2)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "out" / f"{NAME}_last").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    server = children(process.pid)
+    workers = []
+    while not workers:  # between two epochs there are none
+        workers = [grandchild for child in server for grandchild in children(child)]
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert errors.splitlines()[-1].startswith("error: a process that loads samples was killed")
+    assert "Traceback" not in errors
+
+
+def children(pid):
+    """Processes that a process has started, from Linux's /proc."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def test_bad_input(whole, processed_root, root, tmp_path, capsys):
     config = write_config(tmp_path)
     last = whole / "out" / f"{NAME}_last"
@@ -289,6 +329,7 @@ def test_bad_input(whole, processed_root, root, tmp_path, capsys):
     assert "it was made with seed 777, this run has 5; use the same, or" in error("--resume", last, "--seed", 5)
     assert "--device cuda: no CUDA GPU is visible" in error("--device", "cuda") or torch.cuda.is_available()
     assert "this is no torchrun launch" in error("--distributed")
+    assert "name it with --resume" in error("--from-zero")
     assert "fold 9" in error("--fold", 9)
     write_config(tmp_path, network="DeepFakeClassifierGWAP")
     assert "its network is DeepFakeClassifier, not DeepFakeClassifierGWAP" in error("--resume", last)
@@ -311,10 +352,12 @@ def test_a_gpu_that_is_not_there(processed_root, tmp_path, capsys):
 def test_output_can_not_be_written(processed_root, tmp_path, capsys):
     write_config(tmp_path)
     (tmp_path / "out").touch()
-    assert f"--output-dir {tmp_path / 'out'}: can't be made" in error_of(capsys, processed_root, tmp_path)
+    assert f"--output-dir {tmp_path / 'out'}: can't be written" in error_of(capsys, processed_root, tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [["--seed", "0"], ["--label-smoothing", "0.7"], ["--opt-level", "O3"]])
+@pytest.mark.parametrize(
+    "arguments", [["--seed", "0"], ["--label-smoothing", "0.7"], ["--opt-level", "O3"], ["--prefix", "a/b"]]
+)
 def test_flags_that_make_no_sense(processed_root, tmp_path, arguments):
     with pytest.raises(SystemExit):
         run(processed_root, tmp_path, *arguments)

@@ -26,6 +26,7 @@ from training.datasets.face_masks import Mask, blackout_by_diff, change_padding,
 from training.datasets.folds import Row
 from training.transforms.albu import split, training_transforms, validation_transforms
 
+_FAR = 1 << 15  # pixels: as generate_landmarks.py writes them
 _MOST_BROKEN = 20  # rows after one another
 _DIFFERS, _LEAST_DIFFERENT = 20, 32  # a fake is valid with more mask pixels than these that are above that
 
@@ -182,7 +183,12 @@ def read_landmarks(path: str) -> np.ndarray | None:
         landmarks = np.load(path, allow_pickle=False)
     except Exception as error:  # NumPy's reader fails in many ways on what is no array
         raise ItemError(f"{path}: can't be read, or is damaged; run generate_landmarks.py --overwrite") from error
-    if not isinstance(landmarks, np.ndarray) or landmarks.shape != (5, 2) or landmarks.dtype.kind != "i":
+    if (
+        not isinstance(landmarks, np.ndarray)
+        or landmarks.shape != (5, 2)
+        or landmarks.dtype.kind != "i"
+        or (abs(landmarks) >= _FAR).any()
+    ):
         raise ItemError(f"{path}: is not five points of whole numbers; run generate_landmarks.py --overwrite")
     return landmarks.astype(int)  # differences of int16 would do, sums would not
 

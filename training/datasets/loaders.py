@@ -1,10 +1,13 @@
 """Loaders of samples: batches that are given, worker processes that a signal for the trainer does not end."""
 
+import multiprocessing
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 from torch.utils.data import DataLoader
 
-from runtime.errors import InputError
+from runtime.errors import InputError, TrainingError
 from runtime.workers import end_with_parent, fork_server
 from training.datasets.classifier_dataset import ClassifierDataset, collate, worker_init
 
@@ -27,6 +30,21 @@ def create_loader(
         prefetch_factor=4 if workers else None,
         multiprocessing_context=fork_server([_PRELOADED]) if workers else None,
     )
+
+
+def batches_of(loader: DataLoader) -> Iterator[dict[str, Any]]:
+    """The loader's batches. Raises TrainingError where one of its processes was killed, by which others may hang."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        for worker in multiprocessing.active_children():
+            worker.kill()  # they do not hear SIGTERM
+        raise TrainingError(
+            "a process that loads samples was killed; the system may be out of memory: use fewer --workers, and go on "
+            "with --resume auto"
+        ) from error
 
 
 def _start_worker(worker_id: int) -> None:

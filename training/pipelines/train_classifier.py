@@ -38,11 +38,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, fro
 from runtime.command import MOST_WORKERS, run_command, whole
 from runtime.cores import available_cores
 from runtime.device import resolve_device
-from runtime.errors import InputError, OutputError, printable
-from runtime.files import whole_file
+from runtime.errors import InputError, OutputError, TrainingError, printable
+from runtime.files import remove_leftovers, temporary_name, whole_file
 from training.datasets.classifier_dataset import ClassifierDataset
 from training.datasets.folds import Row, read_folds, training_rows, validation_rows
-from training.datasets.loaders import BrokenSamples, create_loader
+from training.datasets.loaders import BrokenSamples, batches_of, create_loader
 from training.losses import split_loss
 from training.tools.config import TrainingConfig, read_config
 from training.tools.epoch_batches import epoch_batches, share_of
@@ -50,7 +50,7 @@ from training.tools.optimizers import create_optimizer
 from training.tools.precision import OPT_LEVELS, choose_dtype
 from training.tools.processes import Processes
 from training.tools.schedulers import SCHEDULES
-from training.tools.stopping import Monitor, StopRequest, TrainingError
+from training.tools.stopping import Monitor, StopRequest
 from training.tools.sync_batchnorm import convert_sync_batchnorm
 from training.tools.training_state import Position, Trained
 from training.tools.validation import Validation, score_videos
@@ -77,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="of weights, rows, augmentation (default: 777)",
     )
-    arg("--prefix", default="classifier_", help="of the checkpoints' names (default: classifier_)")
+    arg("--prefix", type=_prefix, default="classifier_", help="of the checkpoints' names (default: classifier_)")
     arg("--output-dir", default="weights/", metavar="DIR", help="for checkpoints (default: weights/)")
     arg("--logdir", default="logs", metavar="DIR", help="for TensorBoard (default: logs)")
     arg("--resume", default="", metavar="FILE", help="checkpoint to go on from; auto: this run's _last, if it is there")
@@ -105,6 +105,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _prefix(text: str) -> str:
+    if "/" in text or text.startswith("."):
+        raise argparse.ArgumentTypeError(f"{text!r} is not how a file's name begins; --output-dir names the folder")
+    return text
+
+
 def _smoothing(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= float(text) < 0.5:
@@ -124,7 +130,7 @@ def train(args: argparse.Namespace, processes: Processes) -> int:
     held_out = validation_rows(table, fold=args.fold)
     check_rows(held_out, training_rows(table, fold=args.fold, epoch=0, seed=args.seed), args)
     run = Run(args=args, config=config, processes=processes, device=device)
-    make_folders(args)
+    make_folders(run)
 
     # skip what is done
     trained = create_model(run)
@@ -138,7 +144,7 @@ def train(args: argparse.Namespace, processes: Processes) -> int:
         run.say(f"going on at epoch {position.epoch}, step {position.iteration}")
 
     # process
-    with run.stop.listening(), writer_of(run, position) as writer:
+    with run.stop.listening(), processes.lost_is_told(), writer_of(run, position) as writer:
         while True:
             if not position.validated:
                 position = validate(run, trained, held_out, position, writer)
@@ -239,12 +245,21 @@ def check_rows(held_out: list[Row], training: list[Row], args: argparse.Namespac
             raise InputError(f"{args.folds_csv}: the {what} has only {there}; deal the folds out again, or use another")
 
 
-def make_folders(args: argparse.Namespace) -> None:
-    for flag, folder in (("--output-dir", args.output_dir), ("--logdir", args.logdir)):
+def make_folders(run: Run) -> None:
+    """Raises OutputError where nothing can be written, before time is spent."""
+    args = run.args
+    for flag, folder, name in (("--output-dir", args.output_dir, ""), ("--logdir", args.logdir, run.name)):
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            Path(folder, name).mkdir(parents=True, exist_ok=True)
+            if run.processes.rank == 0:
+                probe = temporary_name(Path(folder, name, "probe"))
+                probe.touch()
+                probe.unlink()
         except OSError as error:
-            raise OutputError(f"{flag} {folder}: can't be made ({error.strerror}); name another folder") from error
+            raise OutputError(f"{flag} {folder}: can't be written ({error.strerror}); name another folder") from error
+    if run.processes.rank == 0:
+        for ending in ("last", "best_dice", *range(run.config.optimizer.schedule.epochs)):
+            remove_leftovers(run.path(ending))
 
 
 def create_model(run: Run) -> Trained:
@@ -264,6 +279,8 @@ def create_model(run: Run) -> Trained:
 
 def resume(run: Run, trained: Trained) -> Position:
     path = run.args.resume
+    if not path and (run.args.from_zero or run.args.zero_score):
+        raise InputError("--from-zero and --zero-score: say what to take of a checkpoint; name it with --resume")
     if path == "auto":
         path = str(run.path("last")) if run.path("last").exists() else ""
     if not path:
@@ -299,7 +316,7 @@ def train_epoch(run: Run, trained: Trained, rows: list[Row], position: Position,
     bar = tqdm(total=len(batches), initial=first, desc=f"epoch {epoch}", unit="batch", disable=processes.rank > 0)
 
     with bar:
-        for i, batch in enumerate(loader, start=first):
+        for i, batch in enumerate(batches_of(loader), start=first):
             step = i + epoch * config.batches_per_epoch
             set_rates(run, trained.optimizer, step if config.optimizer.schedule.mode == "step" else epoch)
             torch.manual_seed((args.seed * 1_000_003 + step) * 4099 + processes.rank)  # dropout and drop path
@@ -334,7 +351,7 @@ def train_epoch(run: Run, trained: Trained, rows: list[Row], position: Position,
                 monitor.settle()
                 return replace(position, iteration=i + 1), monitor.signal
         monitor.settle()
-    tell_of_broken(run, broken, epoch)
+    tell_of_broken(run, broken, f"epoch {epoch}")
     return replace(position, epoch=epoch + 1, iteration=0, validated=False), monitor.signal
 
 
@@ -363,10 +380,10 @@ def log_step(trained: Trained, monitor: Monitor, step: int, writer: Any) -> None
             writer.add_scalar(f"group{number}/lr", group["lr"], step)
 
 
-def tell_of_broken(run: Run, broken: BrokenSamples, epoch: int) -> None:
+def tell_of_broken(run: Run, broken: BrokenSamples, when: str) -> None:
     errors = list(dict.fromkeys(error for share in run.processes.gather(list(broken.errors)) for error in share))
     if errors:
-        run.say(f"epoch {epoch}: {len(errors)} samples could not be read, the first: {errors[0]}", sys.stderr)
+        run.say(f"{when}: {len(errors)} samples could not be read, the first: {errors[0]}", sys.stderr)
 
 
 def save_epoch(run: Run, trained: Trained, position: Position) -> None:
@@ -381,7 +398,10 @@ def validate(run: Run, trained: Trained, rows: list[Row], position: Position, wr
     epoch = position.epoch - 1
     done = replace(position, validated=True)
     if position.epoch % max(run.args.test_every, 1) == 0:
-        result = score_videos(predict(run, trained.model, rows))
+        frames = predict(run, trained.model, rows)
+        if len({label for _, label, _ in frames}) < 2:
+            raise InputError(f"{run.args.data_dir}: of a class no held-out crop can be read; run preprocess_data.sh")
+        result = score_videos(frames)
         for line in (f"epoch {epoch}", f"fake_loss {result.fake_loss}", f"real_loss {result.real_loss}"):
             run.say(line)
         if not math.isfinite(result.bce):
@@ -413,7 +433,7 @@ def save_validation(
 
 @torch.inference_mode()
 def predict(run: Run, model: nn.Module, rows: list[Row]) -> list[tuple[str, int, float]]:
-    """Video, label and probability of each row, on every process; each does its share."""
+    """Video, label and probability of each row that can be read, on every process; each does its share."""
     args, processes = run.args, run.processes
     mine = [rows[index] for index in share_of(len(rows), rank=processes.rank, world_size=processes.world_size)]
     dataset = ClassifierDataset(
@@ -429,15 +449,18 @@ def predict(run: Run, model: nn.Module, rows: list[Row]) -> list[tuple[str, int,
     loader = create_loader(dataset, batches, workers=args.workers, pin_memory=run.device.type == "cuda")
     model.eval()
     broken, scored = BrokenSamples(len(mine)), []
-    for batch in tqdm(loader, desc="validation", unit="batch", disable=processes.rank > 0):
+    bar = tqdm(batches_of(loader), desc="validation", total=len(batches), unit="batch", disable=processes.rank > 0)
+    for indices, batch in zip(batches, bar, strict=True):
         broken.add(batch["errors"])
         with run.autocast():
             logits = model(run.inputs(batch["image"]))
         probabilities = logits.float().sigmoid().flatten().tolist()
         scored += [
             (mine[index].video, mine[index].label, probability)
-            for index, probability in zip(batch["row"].tolist(), probabilities, strict=True)
+            for index, row, probability in zip(indices, batch["row"].tolist(), probabilities, strict=True)
+            if row == index  # another one stands in for what can't be read
         ]
+    tell_of_broken(run, broken, "validation")
     return [frame for share in processes.gather(scored) for frame in share]
 
 

@@ -4,6 +4,7 @@ Every hyperparameter and its default is here. Paths and what depends on the mach
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import typing
@@ -16,6 +17,9 @@ from training.losses import LOSSES
 from training.tools.optimizers import OPTIMIZERS
 from training.tools.schedulers import SCHEDULES
 from training.zoo.classifiers import ENCODERS, IMAGENET_MEAN, IMAGENET_STD, NETWORKS
+
+_LARGEST = 1e30  # of numbers that have no other bound
+_LATER = (0, 1, 10, 1000, 10**6)  # positions at which a schedule is tried
 
 
 class ConfigError(InputError):
@@ -32,17 +36,16 @@ def _one_of(names, **kwargs) -> Any:
     return _key(lambda value: value in names, f"one of {', '.join(names)}", **kwargs)
 
 
-def _whole(least: int, most: int | None = None, **kwargs) -> Any:
-    text = f"a whole number from {least} " + (f"to {most}" if most else "on")
-    return _key(lambda value: value is None or (value >= least and (most is None or value <= most)), text, **kwargs)
+def _whole(least: int, most: int = 10**9, **kwargs) -> Any:
+    text = f"a whole number from {least} to {most}"
+    return _key(lambda value: value is None or least <= value <= most, text, **kwargs)
 
 
-def _number(least: float, most: float | None = None, *, above: bool = False, **kwargs) -> Any:
-    text = f"a number {'above' if above else 'from'} {least:g}" + (f" to {most:g}" if most is not None else "")
+def _number(least: float, most: float = _LARGEST, *, above: bool = False, **kwargs) -> Any:
+    text = f"a number {'above' if above else 'from'} {least:g} to {most:g}"
 
     def check(value: float | None) -> bool:
-        high_enough = value is None or (value > least if above else value >= least)
-        return high_enough and (value is None or most is None or value <= most) and value != float("inf")
+        return value is None or ((value > least if above else value >= least) and value <= most)
 
     return _key(check, text, **kwargs)
 
@@ -138,12 +141,36 @@ def parse_config(content: Any, file: str) -> TrainingConfig:
         raise ConfigError(f"{file}: fp16 and bf16: both are true; set one of them")
     if config.optimizer.nesterov and not config.optimizer.momentum:
         raise ConfigError(f"{file}: optimizer.nesterov: needs optimizer.momentum above 0")
-    schedule = config.optimizer.schedule
-    try:
-        SCHEDULES[schedule.type](**schedule.params)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{file}: optimizer.schedule.params: {error}") from error
+    _check_schedule(config.optimizer.schedule, config.optimizer.learning_rate, file)
     return config
+
+
+def _check_schedule(schedule: ScheduleConfig, base: float, file: str) -> None:
+    place, made = f"{file}: optimizer.schedule.params", SCHEDULES[schedule.type]
+    known = inspect.signature(made).parameters
+    for name, value in schedule.params.items():
+        if name not in known:
+            raise ConfigError(f"{place}.{name}: unknown key; {schedule.type} takes: {', '.join(known) or 'none'}")
+        if name != "mode" and not _are_numbers(value):
+            raise ConfigError(f"{place}.{name}: {json.dumps(value)[:60]} is not allowed; must be numbers below 1e+30")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in schedule.params:
+            raise ConfigError(f"{place}.{name}: is missing; {schedule.type} needs it")
+    try:
+        rate = made(**schedule.params)
+        rates = [rate(position, base) for position in _LATER]
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigError(f"{place}: {error}") from error
+    wrong = [value for value in rates if not 0 <= value <= _LARGEST]
+    if wrong:
+        raise ConfigError(f"{place}: gives a learning rate of {wrong[0]:g}; rates must be from 0 on")
+
+
+def _are_numbers(value: Any) -> bool:
+    """A finite number, or lists of them."""
+    if isinstance(value, list):
+        return all(map(_are_numbers, value))
+    return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict:
@@ -179,7 +206,7 @@ def _value(kind: Any, field: dataclasses.Field, value: Any, file: str, key: str)
         return _parsed(kind, value, file, f"{key}.")
     allowed = field.metadata.get("allowed") or {bool: "true or false", dict: "an object"}[kind]
     kinds = typing.get_args(kind) or (kind,)
-    if float in kinds and type(value) is int:
+    if float in kinds and type(value) is int and abs(value) <= _LARGEST:
         value = float(value)
     if tuple in kinds and isinstance(value, list):
         value = tuple(value)

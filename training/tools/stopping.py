@@ -7,12 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from runtime.errors import UserError
+from runtime.errors import TrainingError
 from training.tools.processes import Processes
-
-
-class TrainingError(UserError):
-    """Training can't go on."""
 
 
 class StopRequest:

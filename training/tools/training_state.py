@@ -53,22 +53,27 @@ class Trained:
         load_weights(path, checkpoint, self.model, **names)
         if from_zero:
             return Position()
-        resume = checkpoint.get("resume")
+        resume, damaged = checkpoint.get("resume"), "its training state is damaged; --from-zero takes its weights alone"
         if resume is None:
             return _published_position(path, checkpoint)
         if not isinstance(resume, dict) or resume.keys() != _KEYS:
-            raise CheckpointError(path, "its training state is damaged; --from-zero starts anew from its weights")
-        position = Position(**resume["position"])
-        check_settings(path, resume["settings"], settings, within_epoch=position.iteration > 0)
-        self.optimizer.load_state_dict(resume["optimizer"])
-        self.scaler.load_state_dict(resume["scaler"])
+            raise CheckpointError(path, damaged)
+        try:
+            position = Position(**resume["position"])
+            if min(position.epoch, position.iteration) < 0:
+                raise ValueError("before the first step")
+            check_settings(path, resume["settings"], settings, within_epoch=position.iteration > 0)
+            self.optimizer.load_state_dict(resume["optimizer"])
+            self.scaler.load_state_dict(resume["scaler"])
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+            raise CheckpointError(path, damaged) from error
         return position
 
 
 def _published_position(path: str | os.PathLike, checkpoint: dict) -> Position:
     try:
         return Position(epoch=int(checkpoint["epoch"]), best=float(checkpoint.get("bce_best", Position.best)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(path, 'holds no "epoch" to go on from; --from-zero starts from its weights') from error
 
 
