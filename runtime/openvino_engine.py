@@ -3,6 +3,7 @@
 Nothing here is needed: every caller has a PyTorch path for when the package is not installed.
 """
 
+import functools
 import importlib.util
 import sys
 import threading
@@ -31,6 +32,17 @@ def _import_openvino():
     return openvino
 
 
+_MAKING = threading.Lock()
+
+
+@functools.cache
+def _core():
+    """One for the life of the process. On CPUs with AMX each sets a stack for signal handlers and, when it goes, the
+    one that it found: of two, the second sets what the first has freed, and the next signal ends the process (SIGSEGV).
+    """
+    return _import_openvino().Core()
+
+
 class OpenVinoNetwork:
     """A network compiled for the CPU: float32 array in, list of its output arrays out.
 
@@ -50,7 +62,8 @@ class OpenVinoNetwork:
         input_shape: Sequence[int] | None = None,
     ):
         ov = _import_openvino()
-        self._core = ov.Core()
+        with _MAKING:
+            self._core = _core()
         self._config = {
             "INFERENCE_PRECISION_HINT": _PRECISION_HINT[precision],
             "NUM_STREAMS": streams,
