@@ -696,6 +696,14 @@ def _make_folder(folder: Path) -> None:
 
 def _write_video(path: Path, frames: Iterator[np.ndarray], width: int, height: int) -> Path:
     """Encode RGB frames one at a time."""
+    try:
+        _encode(path, frames, width, height)
+    except av.error.FFmpegError as error:  # how a full disk comes back through FFmpeg
+        raise OutputError(f"{path}: can't be written ({error.strerror}: is the disk full?); {_REMEDY}") from error
+    return path
+
+
+def _encode(path: Path, frames: Iterator[np.ndarray], width: int, height: int) -> None:
     with (
         whole_file(path, _REMEDY) as temporary,
         open(temporary, "wb") as file,
@@ -706,7 +714,6 @@ def _write_video(path: Path, frames: Iterator[np.ndarray], width: int, height: i
         for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
-    return path
 
 
 def _write_json(path: Path, content: dict) -> None:

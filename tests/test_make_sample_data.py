@@ -191,6 +191,16 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, capsys, monkeypatch):
     assert [path.suffix for path in (tmp_path / "dfdc_train_part_0").iterdir()] == [".mp4"]  # the real one, whole
 
 
+def test_a_full_disk_as_ffmpeg_tells_it(tmp_path, capsys, monkeypatch):
+    def encode(*_):
+        raise av.error.PyAVCallbackError(1447131472, "Error in PyAV callback")
+
+    monkeypatch.setattr(make_sample_data, "_encode", encode)
+    assert run(tmp_path, workers=1) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and "Error in PyAV callback: is the disk full?" in error
+
+
 @pytest.mark.parametrize(
     "flag",
     [
