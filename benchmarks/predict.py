@@ -32,9 +32,9 @@ from inference.sampling import evenly_spaced
 from inference.strategies import confident_strategy
 from preprocessing.face_detector import FacenetDetector
 from preprocessing.video import iter_frames
-from runtime import openvino_engine
 from runtime.cores import available_cores
 from runtime.device import resolve_device
+from runtime.engines import usable_engines
 from training.zoo.checkpoints import load_model
 
 FRAMES, SIZE = 32, 380
@@ -184,7 +184,7 @@ def main() -> None:
         if device.type == "cuda":
             contenders += [ours(checkpoints, device, "torch", precision) for precision in ("fp16", "fp32")]
         else:
-            engines = ["openvino", "torch"] if openvino_engine.is_installed() else ["torch"]
+            engines = usable_engines(device)
             contenders += [ours(checkpoints, device, engine, p) for engine in engines for p in ("bf16", "fp32")]
         paths = [files[i % len(files)] for i in range(args.count)]
         measure(contenders, paths, args.rounds)

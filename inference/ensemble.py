@@ -1,4 +1,4 @@
-"""The models: batches of face images to probabilities, on PyTorch (any device) or OpenVINO (CPU).
+"""The models: batches of face images to probabilities, on PyTorch (any device), OpenVINO or our own kernels (CPU).
 
 Batches always have the same size, filled up with blank images. A face's place in a batch can still change the last bits
 of its score; on a CPU, where a batch is small, each therefore holds faces of one video in reading order (`group`), and
@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from inference.fold import fold_batch_norms
-from runtime import openvino_engine
+from inference.native_encoder import NativeEncoder
 from runtime.device import DTYPES
+from runtime.engines import choose_engine
 from runtime.openvino_engine import OpenVinoNetwork
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
@@ -73,12 +74,11 @@ def build_ensemble(
 ) -> Ensemble:
     """Put classifiers, given as (name, module, input size), on a device at a precision; the modules are used up.
 
-    `engine` is "torch", "openvino" (CPU, fp32 or bf16) or "auto", which takes OpenVINO on a CPU where it is installed.
+    `engine` is one of `runtime.engines.ENGINES`; "native" and "openvino" are for a CPU, in fp32 or bf16.
     """
     batch_size = batch_size or default_batch_size(device)
     lanes = lanes if device.type == "cpu" else 2  # on a GPU one batch is made ready while another is computed
-    if engine == "auto":
-        engine = "openvino" if device.type == "cpu" and openvino_engine.is_installed() else "torch"
+    engine = choose_engine(engine, device)
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False
     models = []
@@ -87,6 +87,9 @@ def build_ensemble(
             fold_batch_norms(module)
         if engine == "openvino":
             logits = _openvino_logits(module, size, precision, batch_size, lanes)
+        elif engine == "native":
+            module.encoder = NativeEncoder(module.encoder, size=size, precision=precision)
+            logits = torch_logits(module, device, torch.float32)
         else:
             logits = torch_logits(module, device, DTYPES[precision])
         models.append(Model(name=name, size=size, logits=logits))

@@ -18,15 +18,15 @@ from torchvision.ops import nms
 
 from preprocessing.area_pool import NumpyImages, TorchImages
 from preprocessing.mtcnn import Networks
+from preprocessing.native_mtcnn import NativeNetworks
 from preprocessing.resize import resize_rgb
-from runtime import openvino_engine
 from runtime.device import resolve_device
+from runtime.engines import choose_engine
 
 MIN_FACE_SIZE = 20
 FACTOR = 0.709
 _CELL, _STRIDE = 12, 2  # PNet's window, and from one to the next
 _CERTAIN = 0.99
-ENGINES = ("auto", "torch", "openvino")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +64,16 @@ class FacenetDetector:
     ):
         if scale not in SCALES:
             raise ValueError(f"scale {scale!r}: use one of {', '.join(SCALES)}")
-        if engine not in ENGINES:
-            raise ValueError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
         self.device = torch.device(device)
         self.thresholds = tuple(thresholds)
         # sorts out most of PNet's cells before their probability is computed; the margin covers rounding
         self._least_logit = np.log(self.thresholds[0] / (1 - self.thresholds[0])) - 0.01
         self.scale = scale
         self.best_batch = 8 if self.device.type == "cpu" else 32
-        if engine == "auto":
-            engine = "openvino" if self.device.type == "cpu" and openvino_engine.is_installed() else "torch"
-        self.engine = engine
-        self._networks = Networks(self.device, engine, threads, any_size)
+        self.engine = choose_engine(engine, self.device)
+        self._networks = (
+            NativeNetworks() if self.engine == "native" else Networks(self.device, self.engine, threads, any_size)
+        )
 
     @classmethod
     def of_a_worker(cls, device: str, local_rank: int, **kwargs) -> "FacenetDetector":

@@ -1,17 +1,20 @@
 """Pillow's default resize of RGB images, to the bit, in a fifth of the time where a side is exactly halved.
 
 MTCNN finds other faces on frames scaled by any other filter, so the half-size frame must be Pillow's own. At a scale of
-exactly 2 the bicubic weights are whole multiples of 1/256, and PyTorch's vectorised uint8 kernel then gives Pillow's
-result everywhere but in the two outermost rows and columns, which are recomputed by Pillow. Whether that holds on this
-processor is tried once; where it does not, Pillow does it all.
+exactly 2 the bicubic weights are whole multiples of 1/256, and simpler arithmetic (our own kernel's, or PyTorch's
+vectorised one's) then gives Pillow's result everywhere but in the two outermost rows and columns, which Pillow itself
+recomputes. Whether that holds on this processor is tried once; where it does not, Pillow does it all.
 """
 
+import ctypes
 from functools import cache
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
+
+from runtime import native_engine
 
 _STRIP = 16  # pixels of the image's edge that its two outermost output lines can depend on, and then some
 _EDGE = 2
@@ -33,13 +36,29 @@ def _resize_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _halve(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[0] // 2, image.shape[1] // 2
-    source = torch.as_tensor(image)[None].permute(0, 3, 1, 2)  # channels_last as it lies
-    result = F.interpolate(source, size=(height, width), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
+    result = _inner(image, width, height)
     half = _STRIP // 2
     result[:_EDGE] = _resize_pillow(image[:_STRIP], width, half)[:_EDGE]
     result[-_EDGE:] = _resize_pillow(image[-_STRIP:], width, half)[-_EDGE:]
     result[:, :_EDGE] = _resize_pillow(np.ascontiguousarray(image[:, :_STRIP]), half, height)[:, :_EDGE]
     result[:, -_EDGE:] = _resize_pillow(np.ascontiguousarray(image[:, -_STRIP:]), half, height)[:, -_EDGE:]
+    return result
+
+
+def _inner(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    return (_inner_torch if native_engine.why_not() else _inner_native)(image, width, height)
+
+
+def _inner_torch(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    source = torch.as_tensor(image)[None].permute(0, 3, 1, 2)  # channels_last as it lies
+    return F.interpolate(source, size=(height, width), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
+
+
+def _inner_native(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    image, result = np.ascontiguousarray(image), np.empty((height, width, 3), np.uint8)
+    source, target = (array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)) for array in (image, result))
+    if native_engine.library("halve").halve(source, height, width, target):
+        raise MemoryError
     return result
 
 

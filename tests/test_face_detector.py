@@ -12,10 +12,15 @@ from preprocessing.face_detector import FacenetDetector
 from preprocessing.mtcnn import Networks
 from runtime import openvino_engine
 from tests import media
+from tests.test_native_engine import needs_native
 
 THRESHOLDS = (0.7, 0.8, 0.8)
 needs_openvino = pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
-ENGINES = ["torch", pytest.param("openvino", marks=needs_openvino)]
+ENGINES = [
+    "torch",
+    pytest.param("openvino", marks=needs_openvino),
+    pytest.param("native", marks=needs_native),
+]
 
 
 @pytest.fixture(scope="module")
@@ -118,5 +123,5 @@ def test_no_frames():
 def test_unknown_choices():
     with pytest.raises(ValueError, match="scale 'third': use one of half, full, auto"):
         FacenetDetector(scale="third")
-    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, torch, openvino"):
+    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, torch"):
         FacenetDetector(engine="tpu")

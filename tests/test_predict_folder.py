@@ -16,6 +16,7 @@ import pytest
 import predict_folder
 from runtime import openvino_engine
 from tests import media
+from tests.test_native_engine import needs_native
 
 ROOT = Path(predict_folder.__file__).resolve().parent
 
@@ -289,10 +290,19 @@ def test_nothing_calls_home(few, weights_dir, tmp_path):
     assert not (home / "intel").exists()
 
 
-@pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
-def test_engines_agree(few, weights_dir, expected, tmp_path):
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(
+            "openvino",
+            marks=pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed"),
+        ),
+        pytest.param("native", marks=needs_native),
+    ],
+)
+def test_engines_agree(few, weights_dir, expected, tmp_path, engine):
     output = tmp_path / "s.csv"
-    assert predict_folder.main(arguments(weights_dir, few, output, "--engine", "openvino")) == 0
+    assert predict_folder.main(arguments(weights_dir, few, output, "--engine", engine)) == 0
     labels, others = (
         [float(line.split(b",")[1]) for line in data.splitlines()[1:]] for data in (output.read_bytes(), expected)
     )

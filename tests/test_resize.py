@@ -6,6 +6,7 @@ from PIL import Image
 
 from preprocessing import resize
 from preprocessing.resize import resize_rgb
+from tests.test_native_engine import needs_native
 
 
 def noise(height, width, seed=0):
@@ -22,8 +23,13 @@ def pillow(image, width, height):
     return np.asarray(across.resize((width, height)))
 
 
+INNERS = [pytest.param(resize._inner_native, marks=needs_native), resize._inner_torch]
+
+
+@pytest.mark.parametrize("inner", INNERS)
 @pytest.mark.parametrize("height, width", [(1080, 1920), (720, 1280), (1920, 1080), (32, 32), (34, 500), (600, 40)])
-def test_half_size_is_pillows(height, width):
+def test_half_size_is_pillows(height, width, inner, monkeypatch):
+    monkeypatch.setattr(resize, "_inner", inner)
     image = noise(height, width)
     np.testing.assert_array_equal(resize_rgb(image, width // 2, height // 2), pillow(image, width // 2, height // 2))
 

@@ -292,18 +292,25 @@ def test_held_out_crops_that_can_not_be_read_are_left_out(processed_root, root, 
 def test_a_loading_process_that_is_killed_ends_the_run(processed_root, tmp_path):
     write_config(tmp_path, epochs=200)
     command = [sys.executable, str(SCRIPT), *flags(processed_root, tmp_path, "--workers", 2)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with open(tmp_path / "errors", "wb") as file:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
     while not (tmp_path / "out" / f"{NAME}_last").exists():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, (tmp_path / "errors").read_text()
         time.sleep(0.05)
-    server = children(process.pid)
-    workers = []
-    while not workers:  # between two epochs there are none
-        workers = [grandchild for child in server for grandchild in children(child)]
-    os.kill(workers[0], signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    killed = set()
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:  # at the end of an epoch none is needed any more
+        workers = {grandchild for child in children(process.pid) for grandchild in children(child)}
+        if workers and not workers & killed:
+            killed.add(min(workers))
+            os.kill(min(workers), signal.SIGKILL)
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    errors = (tmp_path / "errors").read_text()
     assert process.returncode == 1, errors
-    assert errors.splitlines()[-1].startswith("error: a process that loads samples was killed")
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "a process that loads samples was killed" in lines[0], errors
     assert "Traceback" not in errors
 
 

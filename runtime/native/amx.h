@@ -1,0 +1,88 @@
+// What the kernels share: memory, bf16, tiles.
+//
+// A number is one bf16 or the sum of three (planes): then it is a float, and six products of planes make a product of
+// floats (Henry, Tang, Heinecke: Leveraging the bfloat16 artificial intelligence datatype for higher-precision
+// computations, ARITH 2019).
+
+#pragma once
+
+#include <immintrin.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace {
+
+constexpr int kTile = 512;  // bf16 numbers of a tile: 16 rows of 64 bytes
+constexpr size_t kHugePage = 2 << 20;
+
+using bf16 = uint16_t;
+
+template <class T>
+struct Buffer {  // zeros, on cache lines
+    T* data = nullptr;
+    size_t size = 0;
+    Buffer() = default;
+    explicit Buffer(size_t wanted) { grow(wanted); }
+    Buffer(Buffer&& other) noexcept : data(other.data), size(other.size) { other.data = nullptr; }
+    Buffer& operator=(Buffer&& other) noexcept {
+        std::swap(data, other.data);
+        std::swap(size, other.size);
+        return *this;
+    }
+    ~Buffer() { std::free(data); }
+    void grow(size_t wanted) {
+        if (wanted <= size) return;
+        std::free(data);
+        size = 0;
+        size_t unit = wanted * sizeof(T) < kHugePage ? 64 : kHugePage;
+        size_t bytes = (wanted * sizeof(T) + unit - 1) / unit * unit;
+        data = static_cast<T*>(std::aligned_alloc(unit, bytes));
+        if (!data) throw std::bad_alloc();
+        if (unit == kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // a step of a product jumps over many small pages
+        std::memset(data, 0, bytes);
+        size = wanted;
+    }
+};
+
+inline int round_up(int value, int step) { return (value + step - 1) / step * step; }
+
+inline __m512 to_float(__m256i value) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(value), 16));
+}
+
+inline __m256i to_bf16(__m512 value) { return (__m256i)_mm512_cvtneps_pbh(value); }
+
+struct alignas(64) TileConfig {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+struct Tiles {  // the calling thread's, while this lives; denormal numbers are 0: exponentials give many, and each takes
+                // a hundred cycles
+    unsigned status = _mm_getcsr();
+    Tiles() {
+        TileConfig config;
+        _tile_loadconfig(&config);
+        _mm_setcsr(status | 0x8040);
+    }
+    ~Tiles() {
+        _mm_setcsr(status);
+        _tile_release();
+    }
+};
+
+}  // namespace
+
+// Asks the kernel for AMX, once in a process: 0 where it is granted.
+extern "C" int amx_request() {
+    constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return (int)syscall(SYS_arch_prctl, kRequest, kTileData);
+}

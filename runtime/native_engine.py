@@ -1,0 +1,119 @@
+"""Kernels of our own for the CPU, in C++ (`runtime/native/`): compiled at their first use, kept in the user's cache.
+
+    library("efficientnet")  ->  ctypes.CDLL
+
+Nothing here is needed: every caller has another engine for where there is no compiler, or where the processor lacks
+what the kernels are written for. `why_not` says which it is.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from runtime.files import temporary_name
+
+_SOURCES = Path(__file__).resolve().parent / "native"
+_COMPILERS = ("c++", "g++", "clang++")
+_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-w")
+# features of the processor that are needed, as Linux names them, and the compiler's flags for them
+_NEEDS = {
+    "avx512f": "-mavx512f",
+    "avx512bw": "-mavx512bw",
+    "avx512dq": "-mavx512dq",
+    "avx512vl": "-mavx512vl",
+    "avx512_bf16": "-mavx512bf16",
+    "amx_tile": "-mamx-tile",
+    "amx_bf16": "-mamx-bf16",
+    "fma": "-mfma",
+    "bmi2": "-mbmi2",
+}
+LIBRARIES = ("efficientnet", "halve", "mtcnn")
+_COMPILE_SECONDS = 300
+
+
+class NativeError(Exception):
+    """A library can't be had here; the message says why, to follow a colon."""
+
+
+@functools.cache
+def why_not() -> str | None:
+    """Why the kernels can't be used here; None where they can (they are then compiled and loaded)."""
+    try:
+        for name in LIBRARIES:
+            library(name)
+    except NativeError as error:
+        return str(error)
+    return None
+
+
+def library(name: str) -> ctypes.CDLL:
+    """The library made of `native/<name>.cpp`. Raises NativeError."""
+    loaded = _load(name)
+    if isinstance(loaded, NativeError):
+        raise loaded
+    return loaded
+
+
+@functools.cache
+def _load(name: str) -> ctypes.CDLL | NativeError:
+    try:
+        missing = sorted(_NEEDS.keys() - _processor_features())
+        if missing:
+            raise NativeError(f"the processor lacks {', '.join(missing)}")
+        try:
+            loaded = ctypes.CDLL(str(_compiled(name)))
+        except OSError as error:
+            raise NativeError(f"what was compiled can't be loaded ({error})") from error
+        if loaded.amx_request() != 0:
+            raise NativeError("the system does not permit AMX")
+    except NativeError as error:
+        return error
+    return loaded
+
+
+def _processor_features() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
+
+
+def _compiled(name: str) -> Path:
+    """The library's file; its name tells of what source and flags it was made."""
+    source = _SOURCES / f"{name}.cpp"
+    flags = (*_FLAGS, *_NEEDS.values())
+    content = source.read_bytes() + (_SOURCES / "amx.h").read_bytes()
+    digest = hashlib.sha256(" ".join(flags).encode() + content).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "dfdc-deepfake-challenge")
+    path = cache / f"{name}-{digest}.so"
+    if path.is_file():
+        return path
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+    if compiler is None:
+        raise NativeError("there is no C++ compiler; install g++, or name one in CXX")
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = temporary_name(path)
+        try:
+            _compile([*compiler.split(), *flags, str(source), "-o", str(temporary)])
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise NativeError(f"{cache} can't be written ({error.strerror or error}); set XDG_CACHE_HOME") from error
+    return path
+
+
+def _compile(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_COMPILE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NativeError(f"{command[0]} can't be run ({error})") from error
+    if done.returncode:
+        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        raise NativeError(f"{command[0]} failed ({first}); g++ 11 and clang++ 12 are the oldest that know AMX")
