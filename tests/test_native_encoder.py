@@ -77,14 +77,14 @@ def test_every_network(network):
 
 
 def test_extreme_activations(encoder):
-    """Where SiLU's exponential leaves the range of floats, and where all is bias. (The network multiplies what is added up
-    in another order a thousand times.)"""
+    """Where SiLU's exponential leaves the range of floats, and where all is bias."""
     network = NativeEncoder(encoder, size=64, precision="fp32")
-    for x in (images(1, 64) * 1e4, torch.zeros(1, 3, 64, 64)):
+    for x in (images(1, 64) * 100, torch.zeros(1, 3, 64, 64)):
         with torch.inference_mode():
             expected = encoder.forward_features(x)
         features = network.forward_features(x)
-        assert float((features - expected).abs().max() / expected.abs().max()) < 1e-2
+        assert float((features - expected).abs().max() / expected.abs().max()) < 1e-3
+    assert network.forward_features(images(1, 64) * 1e5).isfinite().all()
 
 
 def test_many_threads_at_once_and_batches_of_several_sizes(encoder):
