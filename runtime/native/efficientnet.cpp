@@ -1,10 +1,8 @@
 // EfficientNet's encoder on CPUs with AMX and AVX512-bf16: normalised images in, the last feature map out.
 //
-//     g++ -O3 -std=c++17 -march=sapphirerapids -shared -fPIC efficientnet.cpp -o efficientnet.so
-//
-// Built and called by runtime/native_engine.py. What makes it fast: the expanding convolution, its SiLU and the
-// depthwise convolution go over a strip of 32 channels that stays in the cache, where engines that work layer by layer
-// write and read it all; SiLU costs a third of what division and a long exponential cost.
+// Built by runtime/native_engine.py, called by inference/native_encoder.py. What makes it fast: the expanding
+// convolution, its SiLU and the depthwise convolution go over a strip of 32 channels that stays in the cache, where engines
+// that work layer by layer write and read it all; SiLU costs a third of what division and a long exponential cost.
 //
 // Activations lie as [channels / 32][images * height * width][planes][32] bf16, in one plane (bf16) or three (fp32).
 
@@ -46,14 +44,13 @@ inline void store(bf16* to, __m512 value, int step = kChannels) {
 
 constexpr float kLog2e = 1.44269504f, kLog2eRest = 1.925963e-08f;  // what a float can't hold of it
 
-// 1 / (1 + exp(-x)): relative error 1e-4 for one plane, 2e-7 for three
+inline __m512 constant(float value) { return _mm512_set1_ps(value); }
+
+// 1 / (1 + 2^t): relative error 1e-4 for one plane, 2e-7 for three
 template <int P>
-inline __m512 sigmoid(__m512 x) {
-    auto constant = [](float value) { return _mm512_set1_ps(value); };
-    __m512 t = _mm512_mul_ps(x, constant(P == 1 ? -kLog2e : -kLog2eRest));
-    if (P > 1) t = _mm512_fmadd_ps(x, constant(-kLog2e), t);
-    t = _mm512_min_ps(constant(126.f), t);  // lets NaN through
-    __m512 f = _mm512_reduce_ps(t, 1);      // t - floor(t)
+inline __m512 inverse_power(__m512 t) {
+    if (P > 1) t = _mm512_min_ps(constant(126.f), t);  // the step of Newton's below knows no infinity; lets NaN through
+    __m512 f = _mm512_reduce_ps(t, 1);                 // t - floor(t)
     __m512 p;
     if (P == 1) {
         p = constant(7.802438225e-02f);
@@ -75,8 +72,24 @@ inline __m512 sigmoid(__m512 x) {
 }
 
 template <int P>
+inline __m512 sigmoid(__m512 x) {
+    __m512 t = _mm512_mul_ps(x, constant(P == 1 ? -kLog2e : -kLog2eRest));
+    if (P > 1) t = _mm512_fmadd_ps(x, constant(-kLog2e), t);
+    return inverse_power<P>(t);
+}
+
+template <int P>
 inline __m512 silu(__m512 x) {
     return _mm512_mul_ps(x, sigmoid<P>(x));
+}
+
+// In one plane, what SiLU is taken of inside a block comes multiplied by this, and SiLU's result too: a multiplication less.
+template <int P>
+constexpr float kScale = P == 1 ? -kLog2e : 1.f;
+
+template <int P>
+inline __m512 scaled_silu(__m512 scaled) {
+    return P == 1 ? _mm512_mul_ps(scaled, inverse_power<P>(scaled)) : silu<P>(scaled);
 }
 
 // ---- matrix products -----------------------------------------------------------------------------------------------
@@ -164,20 +177,28 @@ struct Matrix {
     Buffer<float> whole;  // [strip][step][2 tiles][16 pairs of inputs][16 outputs][2], where a gate is to scale it
     Buffer<float> bias;
 
+    __m512 bias_of(int strip, int half) const { return _mm512_load_ps(bias.data + strip * kChannels + half * 16); }
+
     template <int P>
-    void fill(const float* weight, const float* bias_, int inputs_, int outputs_, bool scaled) {
+    const bf16* packed_strip(int strip) const {
+        return packed.data + (size_t)strip * steps * 2 * P * kTile;
+    }
+
+    template <int P>
+    void fill(const float* weight, const float* bias_, int inputs_, int outputs_, bool scaled, float factor = 1) {
         inputs = inputs_;
         outputs = outputs_;
         steps = round_up(inputs, kChannels) / kChannels;
         strips = round_up(outputs, kChannels) / kChannels;
         bias = Buffer<float>(strips * kChannels);
-        std::memcpy(bias.data, bias_, outputs * sizeof(float));
+        for (int out = 0; out < outputs; out++) bias.data[out] = bias_[out] * factor;
         size_t tiles = (size_t)strips * steps * 2;
         whole = Buffer<float>(tiles * kTile);
         for (int out = 0; out < outputs; out++) {
             for (int in = 0; in < inputs; in++) {
                 size_t tile = ((size_t)(out / 32) * steps + in / 32) * 2 + out % 32 / 16;
-                whole.data[tile * kTile + in % 32 / 2 * 32 + out % 16 * 2 + in % 2] = weight[(size_t)out * inputs + in];
+                float value = weight[(size_t)out * inputs + in] * factor;
+                whole.data[tile * kTile + in % 32 / 2 * 32 + out % 16 * 2 + in % 2] = value;
             }
         }
         if (!scaled) {
@@ -236,7 +257,7 @@ inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight
     __m512 sum = _mm512_setzero_ps();
 #pragma GCC unroll 16
     for (int n = 0; n < N; n++) {
-        __m512 value = silu<P>(acc[n]);
+        __m512 value = scaled_silu<P>(acc[n]);
         sum = _mm512_add_ps(sum, value);
         store<P>(out + n * P * kChannels, value);
     }
@@ -257,8 +278,8 @@ void depthwise(const float* in, size_t row, int height, int width, const float* 
             auto next = [&](auto n) {
                 constexpr int N = decltype(n)::value;
                 for (; x + N <= width; x += N) {
-                    __m512 part = depthwise_outputs<P, K, S, N>(from + x * S * kChannels, row, w, b, to + x * P * kChannels);
-                    sum = _mm512_add_ps(sum, part);
+                    const float* corner = from + x * S * kChannels;
+                    sum = _mm512_add_ps(sum, depthwise_outputs<P, K, S, N>(corner, row, w, b, to + x * P * kChannels));
                 }
             };
             next(std::integral_constant<int, 8>());
@@ -331,13 +352,15 @@ class Network {
         block.out_size = (current_ + block.stride - 1) / block.stride;
         block.pad = same_padding(block.size, block.kernel, block.stride, block.out_size);
         block.scales_weights = round_up(block.out, kChannels) < block.out_size * block.out_size;
-        if (block.expands) block.expand.template fill<P>(parts[0], parts[1], block.in, block.mid, false);
+        if (block.expands) block.expand.template fill<P>(parts[0], parts[1], block.in, block.mid, false, kScale<P>);
         int taps = block.kernel * block.kernel, mid = block.strips() * kChannels;
         block.depthwise_weight = Buffer<float>((size_t)mid * taps);
-        block.depthwise_bias = padded(parts[3], block.mid);
+        block.depthwise_bias = padded(parts[3], block.mid, kScale<P>);
+        float factor = block.expands ? 1 : kScale<P>;  // what is expanded comes multiplied
         for (int c = 0; c < block.mid; c++) {
             for (int tap = 0; tap < taps; tap++) {
-                block.depthwise_weight.data[((size_t)(c / 16) * taps + tap) * 16 + c % 16] = parts[2][c * taps + tap];
+                float value = parts[2][c * taps + tap] * factor;
+                block.depthwise_weight.data[((size_t)(c / 16) * taps + tap) * 16 + c % 16] = value;
             }
         }
         block.reduce_weight = Buffer<float>((size_t)mid * block.reduced);
@@ -386,9 +409,9 @@ class Network {
     std::mutex mutex_;
     std::vector<std::unique_ptr<Workspace>> workspaces_;
 
-    static Buffer<float> padded(const float* values, int count) {
+    static Buffer<float> padded(const float* values, int count, float factor = 1) {
         Buffer<float> result(round_up(count, kChannels));
-        std::memcpy(result.data, values, count * sizeof(float));
+        for (int i = 0; i < count; i++) result.data[i] = values[i] * factor;
         return result;
     }
 
@@ -431,7 +454,8 @@ class Network {
                     float* to = space.padded.data + k * row;
                     std::memset(to, 0, row * sizeof(float));
                     if (from < 0 || from >= size_) continue;
-                    std::memcpy(to + pad * 3, pixels + ((size_t)image * size_ + from) * size_ * 3, size_ * 3 * sizeof(float));
+                    const float* line = pixels + ((size_t)image * size_ + from) * size_ * 3;
+                    std::memcpy(to + pad * 3, line, size_ * 3 * sizeof(float));
                 }
                 for (int x = 0; x < out; x++) {
                     alignas(64) float window[32] = {};
@@ -452,8 +476,8 @@ class Network {
 
     // bias and SiLU of a strip of a 1x1 convolution, to bf16
     void activate(const bf16* a, size_t a_step, int first, int last, const Matrix& matrix, int strip, bf16* to) {
-        const bf16* b = matrix.packed.data + (size_t)strip * matrix.steps * 2 * P * kTile;
-        __m512 bias0 = _mm512_load_ps(matrix.bias.data + strip * 32), bias1 = _mm512_load_ps(matrix.bias.data + strip * 32 + 16);
+        const bf16* b = matrix.template packed_strip<P>(strip);
+        __m512 bias0 = matrix.bias_of(strip, 0), bias1 = matrix.bias_of(strip, 1);
         product_rows<P>(a, a_step, first, last, b, matrix.steps, [&](int pixel, const float* c) {
             bf16* at = to + (size_t)pixel * P * kChannels;
             store<P>(at, silu<P>(_mm512_add_ps(_mm512_load_ps(c), bias0)));
@@ -489,7 +513,8 @@ class Network {
             return piece;
         };
         auto prepare = [&](const Piece& piece) {
-            std::memset(space.scratch.data, 0, sizeof(float) * ((piece.last - piece.first - 1) * s + k) * width * kChannels);
+            int rows = (piece.last - piece.first - 1) * s + k;
+            std::memset(space.scratch.data, 0, sizeof(float) * rows * width * kChannels);
             for (int i = 0; i < piece.pixels; i++) {
                 int y = (piece.pixel0 + i) / size - piece.row0, x = (piece.pixel0 + i) % size + block.pad;
                 space.offsets.data[i] = (y * width + x) * kChannels;
@@ -537,26 +562,28 @@ class Network {
             return;
         }
         const Matrix& matrix = block.expand;
-        const bf16* b = matrix.packed.data + (size_t)strip * matrix.steps * 2 * P * kTile;
-        __m512 bias0 = _mm512_load_ps(matrix.bias.data + strip * 32), bias1 = _mm512_load_ps(matrix.bias.data + strip * 32 + 16);
+        const bf16* b = matrix.template packed_strip<P>(strip);
+        __m512 bias0 = matrix.bias_of(strip, 0), bias1 = matrix.bias_of(strip, 1);
         product_rows<P>(from, step, 0, count, b, matrix.steps, [&](int pixel, const float* c) {
             float* at = scratch + offsets[pixel];
-            _mm512_store_ps(at, silu<P>(_mm512_add_ps(_mm512_load_ps(c), bias0)));
-            _mm512_store_ps(at + 16, silu<P>(_mm512_add_ps(_mm512_load_ps(c + 16), bias1)));
+            _mm512_store_ps(at, scaled_silu<P>(_mm512_add_ps(_mm512_load_ps(c), bias0)));
+            _mm512_store_ps(at + 16, scaled_silu<P>(_mm512_add_ps(_mm512_load_ps(c + 16), bias1)));
         });
     }
 
-    // squeeze and excitation: space.sums to space.gates
+    // squeeze and excitation: space.sums to space.gates, which also undo kScale
     void gates(const Block& block, int images, Workspace& space) {
         int mid = block.strips() * kChannels;
-        __m512 share = _mm512_set1_ps(1.f / (block.out_size * block.out_size));
+        __m512 share = constant(1.f / (block.out_size * block.out_size) / kScale<P>);
+        __m512 unscaled = constant(1 / kScale<P>);
         std::vector<float> reduced((size_t)images * round_up(block.reduced, 16));
         for (int r = 0; r < block.reduced; r++) {
             const float* weight = block.reduce_weight.data + (size_t)r * mid;
             for (int image = 0; image < images; image++) {
                 __m512 sum = _mm512_setzero_ps();
                 for (int c = 0; c < mid; c += 16) {
-                    sum = _mm512_fmadd_ps(_mm512_load_ps(weight + c), _mm512_load_ps(space.sums.data + (size_t)image * mid + c), sum);
+                    __m512 value = _mm512_load_ps(space.sums.data + (size_t)image * mid + c);
+                    sum = _mm512_fmadd_ps(_mm512_load_ps(weight + c), value, sum);
                 }
                 float total = _mm512_reduce_add_ps(_mm512_mul_ps(sum, share)) + block.reduce_bias.data[r];
                 reduced[(size_t)image * block.reduced + r] = _mm512_cvtss_f32(silu<3>(_mm512_set1_ps(total)));
@@ -569,7 +596,7 @@ class Network {
                     __m512 value = _mm512_set1_ps(reduced[(size_t)image * block.reduced + r]);
                     sum = _mm512_fmadd_ps(_mm512_load_ps(block.gate_weight.data + (size_t)r * mid + c), value, sum);
                 }
-                _mm512_store_ps(space.gates.data + (size_t)image * mid + c, sigmoid<3>(sum));
+                _mm512_store_ps(space.gates.data + (size_t)image * mid + c, _mm512_mul_ps(sigmoid<3>(sum), unscaled));
             }
         }
     }
@@ -631,10 +658,10 @@ class Network {
     }
 
     void add_skip(const Block& block, const float* c, int strip, size_t at, int count, Workspace& space) {
-        const float* bias = block.project.bias.data + strip * kChannels;
-        __m512 bias0 = _mm512_load_ps(bias), bias1 = _mm512_load_ps(bias + 16);
+        __m512 bias0 = block.project.bias_of(strip, 0), bias1 = block.project.bias_of(strip, 1);
         for (int i = 0; i < count; i++, c += kChannels, at += P * kChannels) {
-            __m512 value0 = _mm512_add_ps(_mm512_load_ps(c), bias0), value1 = _mm512_add_ps(_mm512_load_ps(c + 16), bias1);
+            __m512 value0 = _mm512_add_ps(_mm512_load_ps(c), bias0);
+            __m512 value1 = _mm512_add_ps(_mm512_load_ps(c + 16), bias1);
             if (block.skips) {
                 value0 = _mm512_add_ps(value0, load<P>(space.input.data + at));
                 value1 = _mm512_add_ps(value1, load<P>(space.input.data + at + 16));
@@ -648,8 +675,8 @@ class Network {
         int pixels = images * current_ * current_, channels = head_.outputs;
         size_t step = plane_step(images, current_, P);
         for (int strip = 0; strip < head_.strips; strip++) {
-            const bf16* b = head_.packed.data + (size_t)strip * head_.steps * 2 * P * kTile;
-            __m512 bias0 = _mm512_load_ps(head_.bias.data + strip * 32), bias1 = _mm512_load_ps(head_.bias.data + strip * 32 + 16);
+            const bf16* b = head_.template packed_strip<P>(strip);
+            __m512 bias0 = head_.bias_of(strip, 0), bias1 = head_.bias_of(strip, 1);
             product_rows<P>(space.input.data, step, 0, pixels, b, head_.steps, [&](int pixel, const float* c) {
                 float* at = features + (size_t)pixel * channels + strip * 32;
                 _mm512_storeu_ps(at, silu<P>(_mm512_add_ps(_mm512_load_ps(c), bias0)));

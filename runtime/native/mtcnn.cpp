@@ -1,8 +1,9 @@
-// MTCNN's networks on CPUs with AMX and AVX512-bf16, in fp32: integral images in; PNet's maps, or a line for each box, out.
+// MTCNN's networks on CPUs with AMX and AVX512-bf16, in fp32: integral images in; PNet's maps, or a line for each box,
+// out.
 //
-// Built and called by runtime/native_engine.py. Area pooling writes what the first convolution reads. A tensor lies as
-// [planes][height * width][channels]: a row of a convolution's window is then one run of numbers, whatever the channels,
-// and 16 windows side by side are a tile that overlaps itself.
+// Built by runtime/native_engine.py, called by preprocessing/native_mtcnn.py. Area pooling writes what the first
+// convolution reads. A tensor lies as [planes][height * width][channels]: a row of a convolution's window is then one run
+// of numbers, whatever the channels, and 16 windows side by side are a tile that overlaps itself.
 
 #include <algorithm>
 #include <cstring>
@@ -272,7 +273,7 @@ struct Workspace {  // a thread's
 struct Detector {
     std::vector<Layer> layers[3];  // of PNet, RNet, ONet
 
-    static Workspace& workspace() {
+    __attribute__((noinline)) static Workspace& workspace() {  // inlined, its address is looked up again and again
         static thread_local Workspace space;
         return space;
     }
