@@ -173,8 +173,17 @@ def test_stopped_and_resumed_gives_the_same_weights(whole, processed_root, tmp_p
     assert "all 2 epochs are done" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def undisturbed(processed_root, tmp_path_factory):
+    """A run of four epochs that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_config(folder, epochs=4)
+    assert run(processed_root, folder) == 0
+    return folder
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_at_a_random_moment_and_resumed(processed_root, tmp_path, how):
+def test_killed_at_a_random_moment_and_resumed(processed_root, undisturbed, tmp_path, how):
     """As a process; SIGKILL loses what was done since the last checkpoint, and the result is still the same."""
     write_config(tmp_path, epochs=4)
     command = [sys.executable, str(SCRIPT), *flags(processed_root, tmp_path, "--resume", "auto", "--workers", 1)]
@@ -191,11 +200,7 @@ def test_killed_at_a_random_moment_and_resumed(processed_root, tmp_path, how):
         assert "Traceback" not in errors
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    other = tmp_path / "other"
-    other.mkdir()
-    write_config(other, epochs=4)
-    assert run(processed_root, other) == 0
-    assert_same_weights(weights(tmp_path), weights(other))
+    assert_same_weights(weights(tmp_path), weights(undisturbed))
 
 
 def test_two_processes_are_one_with_twice_the_batch(processed_root, tmp_path):
