@@ -19,7 +19,7 @@ namespace {
 constexpr int kChannels = 32;                // of a strip, and inputs of a step of a matrix product
 constexpr int kRows = 32;                    // pixels of a step: two tiles
 constexpr size_t kScratchBytes = 400 << 10;  // of the strip between expansion and depthwise: in the L2 cache
-constexpr int kProductPixels = 576;          // of a projection at a time
+constexpr int kProductPixels = 288;          // of a projection at a time
 
 // ---- numbers -------------------------------------------------------------------------------------------------------
 
@@ -401,7 +401,7 @@ class Network {
     }
 
   private:
-    static constexpr int kProductSteps = P == 1 ? 16 : 4;
+    static constexpr int kProductSteps = P == 1 ? 16 : 8;
 
     int size_, stem_size_ = 0, current_;
     Matrix stem_, head_;
