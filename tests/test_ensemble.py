@@ -5,19 +5,12 @@ import pytest
 import torch
 
 from inference.ensemble import Ensemble, Model, build_ensemble, default_batch_size
-from runtime import openvino_engine
 from tests import media
-from tests.test_native_engine import needs_native
+from tests.engines import ENGINES
 from training.zoo.checkpoints import load_model
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
-needs_openvino = pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
-ENGINES = [
-    "torch",
-    pytest.param("openvino", marks=needs_openvino),
-    pytest.param("native", marks=needs_native),
-]
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,10 @@ from PIL import Image
 from preprocessing import face_detector
 from preprocessing.face_detector import FacenetDetector
 from preprocessing.mtcnn import Networks
-from runtime import openvino_engine
 from tests import media
-from tests.test_native_engine import needs_native
+from tests.engines import ENGINES
 
 THRESHOLDS = (0.7, 0.8, 0.8)
-needs_openvino = pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
-ENGINES = [
-    "torch",
-    pytest.param("openvino", marks=needs_openvino),
-    pytest.param("native", marks=needs_native),
-]
 
 
 @pytest.fixture(scope="module")

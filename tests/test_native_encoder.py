@@ -9,7 +9,7 @@ from torch import nn
 
 from inference.fold import fold_batch_norms
 from inference.native_encoder import NativeEncoder
-from tests.test_native_engine import needs_native
+from tests.engines import needs_native
 from training.zoo.classifiers import NETWORKS, create_encoder
 
 pytestmark = needs_native

@@ -10,9 +10,9 @@ import pytest
 
 from runtime import native_engine
 from runtime.native_engine import NativeError, library
+from tests.engines import needs_native
 
 ROOT = Path(__file__).resolve().parents[1]
-needs_native = pytest.mark.skipif(native_engine.why_not() is not None, reason=str(native_engine.why_not()))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from preprocessing.mtcnn import Networks
 from preprocessing.native_mtcnn import NativeNetworks
 from tests import media
-from tests.test_native_engine import needs_native
+from tests.engines import needs_native
 
 pytestmark = needs_native
 

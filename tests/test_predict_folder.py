@@ -16,7 +16,7 @@ import pytest
 import predict_folder
 from runtime import openvino_engine
 from tests import media
-from tests.test_native_engine import needs_native
+from tests.engines import needs_native
 
 ROOT = Path(predict_folder.__file__).resolve().parent
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from preprocessing import resize
 from preprocessing.resize import resize_rgb
-from tests.test_native_engine import needs_native
+from tests.engines import needs_native
 
 
 def noise(height, width, seed=0):
