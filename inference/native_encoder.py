@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from runtime.native_engine import library
+from runtime.native_engine import NativeObject
 
 _PLANES = {"bf16": 1, "fp32": 3}
 _FLOATS = ctypes.POINTER(ctypes.c_float)
@@ -26,19 +26,15 @@ class NativeEncoder(nn.Module):
 
     def __init__(self, encoder: nn.Module, *, size: int, precision: str):
         super().__init__()
-        self._library = library("efficientnet")
-        self._library.network_new.restype = ctypes.c_void_p
         self.channels = encoder.conv_head.out_channels
         self.size, self.out_size = size, (size + 1) // 2
-        self._network = ctypes.c_void_p(self._library.network_new(size, _PLANES[precision]))
-        if not self._network:
-            raise MemoryError
+        self._network = NativeObject("efficientnet", "network", size, _PLANES[precision])
         stem, head = encoder.conv_stem, encoder.conv_head
-        self._call("network_stem", stem.out_channels, *_pointers(stem))
+        self._network.call("stem", stem.out_channels, *_pointers(stem))
         for stage in encoder.blocks:
             for block in stage:
                 self._add_block(block)
-        self._call("network_head", head.in_channels, head.out_channels, *_pointers(head))
+        self._network.call("head", head.in_channels, head.out_channels, *_pointers(head))
 
     def _add_block(self, block: nn.Module) -> None:
         if type(block).__name__ not in _BLOCKS:
@@ -52,7 +48,7 @@ class NativeEncoder(nn.Module):
         shape = (*channels, kernel, stride, block.se.conv_reduce.out_channels, expands, block.has_skip)
         parts = [None] * (0 if expands else 2)
         parts += [pointer for convolution in convolutions for pointer in _pointers(convolution)]
-        self._call("network_block", (ctypes.c_int * len(shape))(*shape), (_FLOATS * len(parts))(*parts))
+        self._network.call("block", (ctypes.c_int * len(shape))(*shape), (_FLOATS * len(parts))(*parts))
         self.out_size = -(-self.out_size // stride)
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
@@ -62,16 +58,8 @@ class NativeEncoder(nn.Module):
             raise ValueError(f"images of {self.size} pixels are expected, not {tuple(shape)}")
         pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy(), np.float32)
         features = np.empty((count, self.out_size, self.out_size, self.channels), np.float32)
-        self._call("network_run", count, pixels.ctypes.data_as(_FLOATS), features.ctypes.data_as(_FLOATS))
+        self._network.call("run", count, pixels.ctypes.data_as(_FLOATS), features.ctypes.data_as(_FLOATS))
         return torch.from_numpy(features).permute(0, 3, 1, 2)
-
-    def _call(self, function: str, *args) -> None:
-        if getattr(self._library, function)(self._network, *args):
-            raise MemoryError(function)
-
-    def __del__(self):
-        if getattr(self, "_network", None):
-            self._library.network_delete(self._network)
 
 
 def _pointers(convolution: nn.Conv2d) -> Iterator[ctypes.POINTER(ctypes.c_float)]:

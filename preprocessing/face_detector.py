@@ -5,7 +5,8 @@
         print(faces.bboxes, faces.scores)
 
 What makes it faster and leaves the boxes as they are: area pooling by integral images (`area_pool.py`), Pillow's
-half-size resize without Pillow (`resize.py`), the networks on another engine (`mtcnn.py`), batches over frames.
+half-size resize without Pillow (`resize.py`), the networks on other engines (`mtcnn.py`,
+`native_mtcnn.py`), batches over frames.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,9 +48,9 @@ class FacenetDetector:
 
     `scale` says at what size frames are searched: "half" (width // 2 by height // 2, what the released pipeline does
     everywhere), "full", or "auto", the write-up's rule by the wider side: below 300 pixels 2x, to 1000 as it is, above
-    half, above 1900 a third. `engine` is "torch", "openvino" (CPU only), or "auto", which takes OpenVINO on a CPU where
-    it is installed. `threads` is how many threads may call `detect` at once, each working on one core. `any_size` is
-    for images that come in ever other sizes, as crops do. `best_batch` is how many frames to give at a time.
+    half, above 1900 a third. `engine` is one of `runtime.engines.ENGINES`. `threads` is how many threads may call
+    `detect` at once, each working on one core. `any_size` is for images that come in ever other sizes, as crops do.
+    `best_batch` is how many frames to give at a time. Raises ChoiceError for an engine that can't be had here.
     """
 
     def __init__(

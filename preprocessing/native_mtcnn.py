@@ -13,7 +13,7 @@ from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import nn
 
 from preprocessing.area_pool import NumpyImages
-from runtime.native_engine import library
+from runtime.native_engine import NativeObject
 
 _PNET, _RNET, _ONET = range(3)
 _POOLS = {_PNET: (2, 0, 0), _RNET: (3, 3, 0), _ONET: (3, 3, 2, 0)}  # windows of max pooling after each convolution
@@ -25,11 +25,7 @@ class NativeNetworks:
     """The three networks. Threads may call at once. Raises NativeError where the library can't be had."""
 
     def __init__(self):
-        self._library = library("mtcnn")
-        self._library.detector_new.restype = ctypes.c_void_p
-        self._detector = ctypes.c_void_p(self._library.detector_new())
-        if not self._detector:
-            raise MemoryError
+        self._detector = NativeObject("mtcnn", "detector")
         for number, net in ((_PNET, PNet()), (_RNET, RNet()), (_ONET, ONet())):
             self._add(number, net.requires_grad_(False))
 
@@ -59,7 +55,7 @@ class NativeNetworks:
         arrays = [np.ascontiguousarray(tensor.numpy(), np.float32) for tensor in (weight, bias)]
         arrays += [] if slope is None else [slope.numpy()]
         pointers = [array.ctypes.data_as(_FLOATS) for array in arrays] + ([None] if slope is None else [])
-        self._call("detector_layer", number, channels, outputs, rows, taps, pool, *pointers)
+        self._detector.call("layer", number, channels, outputs, rows, taps, pool, *pointers)
 
     def load(self, images: Sequence[np.ndarray]) -> NumpyImages:
         """Make the images ready for `propose` and `refine`."""
@@ -74,7 +70,7 @@ class NativeNetworks:
                 height, width = int(from_height * scale + 1), int(from_width * scale + 1)
                 maps = np.empty((*(_proposed(side) for side in (height, width)), 6), np.float32)
                 shape = from_height, from_width, height, width
-                self._call("detector_propose", table.ctypes.data_as(_INTS), *shape, maps.ctypes.data_as(_FLOATS))
+                self._detector.call("propose", table.ctypes.data_as(_INTS), *shape, maps.ctypes.data_as(_FLOATS))
                 yield number, scale, maps
 
     def refine(self, images: NumpyImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> list[np.ndarray]:
@@ -95,16 +91,8 @@ class NativeNetworks:
         boxes = np.ascontiguousarray(boxes, np.int32)
         outputs = np.empty((count, 6 if network == _RNET else 16), np.float32)
         pointers = tables, widths.ctypes.data_as(_INTS), boxes.ctypes.data_as(_INTS), outputs.ctypes.data_as(_FLOATS)
-        self._call("detector_refine", network, len(_POOLS[network]), size, count, *pointers)
+        self._detector.call("refine", network, len(_POOLS[network]), size, count, *pointers)
         return outputs
-
-    def _call(self, function: str, *args) -> None:
-        if getattr(self._library, function)(self._detector, *args):
-            raise MemoryError(function)
-
-    def __del__(self):
-        if getattr(self, "_detector", None):
-            self._library.detector_delete(self._detector)
 
 
 def _dense_layers(net: nn.Module) -> list[nn.Module]:

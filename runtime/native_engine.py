@@ -39,6 +39,30 @@ class NativeError(Exception):
     """A library can't be had here; the message says why, to follow a colon."""
 
 
+class NativeObject:
+    """An object of a library, made by its `<kind>_new` and deleted with this one. Raises NativeError, MemoryError."""
+
+    def __init__(self, name: str, kind: str, *args: int):
+        self._library, self._kind = library(name), kind
+        make = self._function("new")
+        make.restype = ctypes.c_void_p
+        self._pointer = ctypes.c_void_p(make(*args))
+        if not self._pointer:
+            raise MemoryError(name)
+
+    def call(self, method: str, *args) -> None:
+        """Call `<kind>_<method>`, which returns 0 unless memory ran out. It lets other threads run meanwhile."""
+        if self._function(method)(self._pointer, *args):
+            raise MemoryError(f"{self._kind}_{method}")
+
+    def _function(self, method: str):
+        return getattr(self._library, f"{self._kind}_{method}")
+
+    def __del__(self):
+        if getattr(self, "_pointer", None):
+            self._function("delete")(self._pointer)
+
+
 @functools.cache
 def why_not() -> str | None:
     """Why the kernels can't be used here; None where they can (they are then compiled and loaded)."""
@@ -89,7 +113,7 @@ def _compiled(name: str) -> Path:
     flags = (*_FLAGS, *_NEEDS.values())
     content = source.read_bytes() + (_SOURCES / "amx.h").read_bytes()
     digest = hashlib.sha256(" ".join(flags).encode() + content).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "dfdc-deepfake-challenge")
+    cache = _cache()
     path = cache / f"{name}-{digest}.so"
     if path.is_file():
         return path
@@ -107,6 +131,13 @@ def _compiled(name: str) -> Path:
     except OSError as error:
         raise NativeError(f"{cache} can't be written ({error.strerror or error}); set XDG_CACHE_HOME") from error
     return path
+
+
+def _cache() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dfdc-deepfake-challenge")
+    except RuntimeError as error:  # a container may run as a user that nobody has heard of
+        raise NativeError("there is no home directory for what is compiled; set XDG_CACHE_HOME") from error
 
 
 def _compile(command: list[str]) -> None:

@@ -111,3 +111,11 @@ def test_cache_that_can_not_be_written(fresh, any_processor, monkeypatch, tmp_pa
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert native_engine.why_not().startswith(f"{tmp_path}/file/dfdc-deepfake-challenge can't be written (")
+
+
+def test_no_home(fresh, any_processor, monkeypatch):
+    """As with `docker run --user 12345`."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    assert native_engine.why_not() == "there is no home directory for what is compiled; set XDG_CACHE_HOME"

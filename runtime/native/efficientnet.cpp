@@ -710,14 +710,17 @@ int guarded(Handle* handle, Work work) {
 extern "C" {
 
 void* network_new(int size, int planes) {
-    Handle* handle = new (std::nothrow) Handle;
-    if (!handle) return nullptr;
-    if (planes == 1) {
-        handle->one = std::make_unique<Network<1>>(size);
-    } else {
-        handle->three = std::make_unique<Network<3>>(size);
+    try {
+        auto handle = std::make_unique<Handle>();
+        if (planes == 1) {
+            handle->one = std::make_unique<Network<1>>(size);
+        } else {
+            handle->three = std::make_unique<Network<3>>(size);
+        }
+        return handle.release();
+    } catch (const std::bad_alloc&) {
+        return nullptr;
     }
-    return handle;
 }
 
 void network_delete(void* handle) { delete static_cast<Handle*>(handle); }
