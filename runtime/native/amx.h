@@ -70,6 +70,7 @@ struct Tiles {  // the calling thread's, while this lives; denormal numbers are 
     unsigned status = _mm_getcsr();
     Tiles() {
         TileConfig config;
+        asm volatile("" : : "r"(&config) : "memory");  // GCC thinks that 8 bytes of it are read, and may leave out the rest
         _tile_loadconfig(&config);
         _mm_setcsr(status | 0x8040);
     }

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
 #include "amx.h"
@@ -23,24 +24,73 @@ constexpr int kProductPixels = 288;          // of a projection at a time
 
 // ---- numbers -------------------------------------------------------------------------------------------------------
 
-// 16 numbers of a pixel; a plane is 32 numbers wide
+struct Pixel {  // 32 channels
+    __m512 left, right;
+};
+
+inline Pixel operator+(Pixel a, Pixel b) { return {_mm512_add_ps(a.left, b.left), _mm512_add_ps(a.right, b.right)}; }
+inline Pixel operator*(Pixel a, Pixel b) { return {_mm512_mul_ps(a.left, b.left), _mm512_mul_ps(a.right, b.right)}; }
+inline Pixel load_floats(const float* from) { return {_mm512_load_ps(from), _mm512_load_ps(from + 16)}; }
+inline void store_floats(float* to, Pixel value) {
+    _mm512_storeu_ps(to, value.left);
+    _mm512_storeu_ps(to + 16, value.right);
+}
+
+// Where a channel lies in a plane. Planes of three are cut off rather than rounded, which puts left and right side by side.
 template <int P>
-inline __m512 load(const bf16* from) {
-    __m512 value = to_float(_mm256_loadu_si256((const __m256i*)(from + (P - 1) * kChannels)));
-    for (int plane = P - 2; plane >= 0; plane--) {  // the smallest first
-        value = _mm512_add_ps(value, to_float(_mm256_loadu_si256((const __m256i*)(from + plane * kChannels))));
+constexpr int place_of(int channel) {
+    return P == 1 ? channel : channel % 16 * 2 + channel / 16;
+}
+
+inline const __m512i kUpper = _mm512_set1_epi32(0xffff0000);
+
+inline __m512 upper_half(__m512 value) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(value), kUpper)); }
+
+template <int P>
+inline Pixel load(const bf16* from) {
+    if (P == 1) {
+        return {to_float(_mm256_loadu_si256((const __m256i*)from)), to_float(_mm256_loadu_si256((const __m256i*)(from + 16)))};
     }
-    return value;
+    auto plane = [&](int number) {
+        __m512 both = _mm512_loadu_ps(from + number * kChannels);
+        return Pixel{_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(both), 16)), upper_half(both)};
+    };
+    return plane(2) + plane(1) + plane(0);  // the smallest first
 }
 
 template <int P>
-inline void store(bf16* to, __m512 value, int step = kChannels) {
+inline void store(bf16* to, Pixel value) {
+    if (P == 1) {
+        _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(value.right, value.left));
+        return;
+    }
     for (int plane = 0; plane < P; plane++) {
-        __m256i rounded = to_bf16(value);
-        _mm256_storeu_si256((__m256i*)(to + plane * step), rounded);
-        if (plane + 1 < P) value = _mm512_sub_ps(value, to_float(rounded));
+        __m512i left = _mm512_srli_epi32(_mm512_castps_si512(value.left), 16);
+        _mm512_storeu_si512(to + plane * kChannels, _mm512_mask_mov_epi16(left, 0xaaaaaaaa, _mm512_castps_si512(value.right)));
+        value.left = _mm512_sub_ps(value.left, upper_half(value.left));  // exact: eight bits fewer
+        value.right = _mm512_sub_ps(value.right, upper_half(value.right));
     }
 }
+
+// A weight, its planes `step` numbers apart
+template <int P>
+void store_weight(bf16* to, float value, int step) {
+    for (int plane = 0; plane < P; plane++) {
+        __m256i rounded = to_bf16(_mm512_set1_ps(value));
+        to[plane * step] = (bf16)_mm256_extract_epi16(rounded, 0);
+        value -= _mm512_cvtss_f32(to_float(rounded));
+    }
+}
+
+// What a depthwise convolution returns, [channels / 32][images * height * width][32]: its planes are made when it has
+// been multiplied by its gate
+template <int P>
+using Middle = std::conditional_t<P == 1, bf16, float>;
+
+inline Pixel load_middle(const bf16* from) { return load<1>(from); }
+inline Pixel load_middle(const float* from) { return load_floats(from); }
+inline void store_half(bf16* to, __m512 value) { _mm256_storeu_si256((__m256i*)to, to_bf16(value)); }
+inline void store_half(float* to, __m512 value) { _mm512_store_ps(to, value); }
 
 constexpr float kLog2e = 1.44269504f, kLog2eRest = 1.925963e-08f;  // what a float can't hold of it
 
@@ -94,19 +144,18 @@ inline __m512 scaled_silu(__m512 scaled) {
 
 // ---- matrix products -----------------------------------------------------------------------------------------------
 
-template <bool both>
+template <bool both, bool wide>
 inline void multiply() {  // tiles 4 and 5 (pixels) by 6 and 7 (outputs)
     _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if (both) {
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
+    if (wide) _tile_dpbf16ps(1, 4, 7);
+    if (both) _tile_dpbf16ps(2, 5, 6);
+    if (both && wide) _tile_dpbf16ps(3, 5, 7);
 }
 
-// c (32 rows, 32 columns) = a (32 pixels, or 16 where not `both`) by b, added to c where `adds`. `a_step` is from one 32
-// input channels to the next, in numbers. Per step b holds [planes][2 tiles of 16 outputs].
-template <int P, bool both, bool adds = false>
+// c (32 rows, 32 columns) = a (32 pixels, or 16 where not `both`) by b, added to c where `adds`; the left 16 columns only
+// where not `wide`. `a_step` is from one 32 input channels to the next, in numbers. Per step b holds [planes][2 tiles of 16
+// outputs].
+template <int P, bool both, bool wide = true, bool adds = false>
 inline void product(const bf16* a, size_t a_step, const bf16* b, int steps, float* c) {
     constexpr int row = P * 64;  // bytes from one pixel to the next
     auto load_a = [&](int plane) {
@@ -115,47 +164,42 @@ inline void product(const bf16* a, size_t a_step, const bf16* b, int steps, floa
     };
     auto load_b = [&](int plane) {
         _tile_loadd(6, b + plane * 2 * kTile, 64);
-        _tile_loadd(7, b + plane * 2 * kTile + kTile, 64);
+        if (wide) _tile_loadd(7, b + plane * 2 * kTile + kTile, 64);
     };
     if (adds) {
         _tile_loadd(0, c, 128);
-        _tile_loadd(1, c + 16, 128);
-        if (both) {
-            _tile_loadd(2, c + 16 * kChannels, 128);
-            _tile_loadd(3, c + 16 * kChannels + 16, 128);
-        }
+        if (wide) _tile_loadd(1, c + 16, 128);
+        if (both) _tile_loadd(2, c + 16 * kChannels, 128);
+        if (both && wide) _tile_loadd(3, c + 16 * kChannels + 16, 128);
     } else {
         _tile_zero(0);
-        _tile_zero(1);
-        if (both) {
-            _tile_zero(2);
-            _tile_zero(3);
-        }
+        if (wide) _tile_zero(1);
+        if (both) _tile_zero(2);
+        if (both && wide) _tile_zero(3);
     }
     for (int step = 0; step < steps; step++, a += a_step, b += 2 * P * kTile) {
         load_a(0);
-        load_b(0);
-        multiply<both>();
-        if (P == 3) {
-            load_b(1);
-            multiply<both>();
+        if (P == 3) {  // the way through the six pairs of planes that loads least
             load_b(2);
-            multiply<both>();
-            load_a(1);
+            multiply<both, wide>();
             load_b(1);
-            multiply<both>();
+            multiply<both, wide>();
+            load_a(1);
+            multiply<both, wide>();
             load_b(0);
-            multiply<both>();
+            multiply<both, wide>();
             load_a(2);
-            multiply<both>();
+            multiply<both, wide>();
+            load_a(0);
+        } else {
+            load_b(0);
         }
+        multiply<both, wide>();
     }
     _tile_stored(0, c, 128);
-    _tile_stored(1, c + 16, 128);
-    if (both) {
-        _tile_stored(2, c + 16 * kChannels, 128);
-        _tile_stored(3, c + 16 * kChannels + 16, 128);
-    }
+    if (wide) _tile_stored(1, c + 16, 128);
+    if (both) _tile_stored(2, c + 16 * kChannels, 128);
+    if (both && wide) _tile_stored(3, c + 16 * kChannels + 16, 128);
 }
 
 // Pixels [first, last) of `a` by one strip of b; `done(pixel, c_row)` for each pixel.
@@ -173,11 +217,12 @@ inline void product_rows(const bf16* a, size_t a_step, int first, int last, cons
 // A 1x1 convolution's weights (outputs, inputs) as `product` wants them, strip by strip of 32 outputs.
 struct Matrix {
     int inputs, outputs, steps, strips;
-    Buffer<bf16> packed;
-    Buffer<float> whole;  // [strip][step][2 tiles][16 pairs of inputs][16 outputs][2], where a gate is to scale it
+    Buffer<bf16> packed;  // [strip][step][planes][2 tiles][16 pairs of inputs][16 outputs][2]
     Buffer<float> bias;
 
-    __m512 bias_of(int strip, int half) const { return _mm512_load_ps(bias.data + strip * kChannels + half * 16); }
+    bool wide(int strip) const { return outputs - strip * kChannels > 16; }  // or half of it is empty
+
+    Pixel bias_of(int strip) const { return load_floats(bias.data + strip * kChannels); }
 
     template <int P>
     const bf16* packed_strip(int strip) const {
@@ -185,47 +230,20 @@ struct Matrix {
     }
 
     template <int P>
-    void fill(const float* weight, const float* bias_, int inputs_, int outputs_, bool scaled, float factor = 1) {
+    void fill(const float* weight, const float* bias_, int inputs_, int outputs_, float factor = 1) {
         inputs = inputs_;
         outputs = outputs_;
         steps = round_up(inputs, kChannels) / kChannels;
         strips = round_up(outputs, kChannels) / kChannels;
         bias = Buffer<float>(strips * kChannels);
         for (int out = 0; out < outputs; out++) bias.data[out] = bias_[out] * factor;
-        size_t tiles = (size_t)strips * steps * 2;
-        whole = Buffer<float>(tiles * kTile);
+        packed = Buffer<bf16>((size_t)strips * steps * 2 * P * kTile);
         for (int out = 0; out < outputs; out++) {
             for (int in = 0; in < inputs; in++) {
-                size_t tile = ((size_t)(out / 32) * steps + in / 32) * 2 + out % 32 / 16;
-                float value = weight[(size_t)out * inputs + in] * factor;
-                whole.data[tile * kTile + in % 32 / 2 * 32 + out % 16 * 2 + in % 2] = value;
-            }
-        }
-        if (!scaled) {
-            packed = Buffer<bf16>(tiles * P * kTile);
-            pack<P>(nullptr, packed.data);
-            whole = Buffer<float>();
-        }
-    }
-
-    // into [strip][step][planes][2 tiles]; each input's weights times its gate
-    template <int P>
-    void pack(const float* gate, bf16* to) const {
-        const float* from = whole.data;
-        for (int strip = 0; strip < strips; strip++) {
-            for (int step = 0; step < steps; step++) {
-                for (int tile = 0; tile < 2; tile++, from += kTile) {
-                    bf16* high = to + (((size_t)strip * steps + step) * P * 2 + tile) * kTile;
-                    for (int i = 0; i < kTile; i += 16) {
-                        __m512 value = _mm512_load_ps(from + i);
-                        if (gate) {
-                            double pair;
-                            std::memcpy(&pair, gate + step * 32 + i / 32 * 2, sizeof pair);
-                            value = _mm512_mul_ps(value, _mm512_castpd_ps(_mm512_set1_pd(pair)));
-                        }
-                        store<P>(high + i, value, 2 * kTile);
-                    }
-                }
+                size_t tile = ((size_t)(out / 32) * steps + in / 32) * 2 * P + out % 32 / 16;
+                int place = place_of<P>(in % 32);
+                bf16* to = packed.data + tile * kTile + place / 2 * 32 + out % 16 * 2 + place % 2;
+                store_weight<P>(to, weight[(size_t)out * inputs + in] * factor, 2 * kTile);
             }
         }
     }
@@ -235,7 +253,7 @@ struct Matrix {
 
 // N outputs side by side, 16 channels: `in` is the window's first row at the first output; 32 numbers a pixel.
 template <int P, int K, int S, int N>
-inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight, __m512 bias, bf16* out) {
+inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight, __m512 bias, Middle<P>* out) {
     __m512 acc[N];
 #pragma GCC unroll 16
     for (int n = 0; n < N; n++) acc[n] = bias;
@@ -259,27 +277,27 @@ inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight
     for (int n = 0; n < N; n++) {
         __m512 value = scaled_silu<P>(acc[n]);
         sum = _mm512_add_ps(sum, value);
-        store<P>(out + n * P * kChannels, value);
+        store_half(out + n * kChannels, value);
     }
     return sum;
 }
 
 // A strip of 32 channels. `weight` is [2][K * K][16]; `sums` takes what the outputs add up to.
 template <int P, int K, int S>
-void depthwise(const float* in, size_t row, int height, int width, const float* weight, const float* bias, bf16* out,
-               float* sums) {
+void depthwise(const float* in, size_t row, int height, int width, const float* weight, const float* bias,
+               Middle<P>* out, float* sums) {
     for (int half = 0; half < 2; half++) {
         __m512 b = _mm512_load_ps(bias + half * 16), sum = _mm512_loadu_ps(sums + half * 16);
         const float* w = weight + half * K * K * 16;
         for (int y = 0; y < height; y++) {
             const float* from = in + (size_t)y * S * row + half * 16;
-            bf16* to = out + (size_t)y * width * P * kChannels + half * 16;
+            Middle<P>* to = out + (size_t)y * width * kChannels + half * 16;
             int x = 0;
             auto next = [&](auto n) {
                 constexpr int N = decltype(n)::value;
                 for (; x + N <= width; x += N) {
                     const float* corner = from + x * S * kChannels;
-                    sum = _mm512_add_ps(sum, depthwise_outputs<P, K, S, N>(corner, row, w, b, to + x * P * kChannels));
+                    sum = _mm512_add_ps(sum, depthwise_outputs<P, K, S, N>(corner, row, w, b, to + x * kChannels));
                 }
             };
             next(std::integral_constant<int, 8>());
@@ -294,7 +312,7 @@ void depthwise(const float* in, size_t row, int height, int width, const float* 
 
 struct Block {
     int in, mid, out, kernel, stride, reduced;  // channels, but for kernel and stride
-    bool expands, skips, scales_weights;
+    bool expands, skips;
     int size, out_size, pad;
     Matrix expand, project;
     Buffer<float> depthwise_weight, depthwise_bias;  // [strip][2][kernel * kernel][16], [mid]
@@ -303,8 +321,10 @@ struct Block {
     int strips() const { return round_up(mid, kChannels) / kChannels; }
 };
 
+template <int P>
 struct Workspace {
-    Buffer<bf16> input, output, middle, scaled, stem_rows;
+    Buffer<bf16> input, output, gated, stem_rows;
+    Buffer<Middle<P>> middle;
     Buffer<float> scratch, sums, gates, padded, products;
     Buffer<int> offsets;
 };
@@ -335,7 +355,7 @@ class Network {
         for (int o = 0; o < out; o++) {
             for (int i = 0; i < 27; i++) by_place[o * 27 + i % 9 * 3 + i / 9] = weight[o * 27 + i];
         }
-        stem_.template fill<P>(by_place.data(), bias, 27, out, false);
+        stem_.template fill<P>(by_place.data(), bias, 27, out);
     }
 
     void add_block(const int* shape, const float* const* parts) {
@@ -351,8 +371,7 @@ class Network {
         block.size = current_;
         block.out_size = (current_ + block.stride - 1) / block.stride;
         block.pad = same_padding(block.size, block.kernel, block.stride, block.out_size);
-        block.scales_weights = round_up(block.out, kChannels) < block.out_size * block.out_size;
-        if (block.expands) block.expand.template fill<P>(parts[0], parts[1], block.in, block.mid, false, kScale<P>);
+        if (block.expands) block.expand.template fill<P>(parts[0], parts[1], block.in, block.mid, kScale<P>);
         int taps = block.kernel * block.kernel, mid = block.strips() * kChannels;
         block.depthwise_weight = Buffer<float>((size_t)mid * taps);
         block.depthwise_bias = padded(parts[3], block.mid, kScale<P>);
@@ -373,18 +392,18 @@ class Network {
         }
         block.reduce_bias = padded(parts[5], block.reduced);
         block.gate_bias = padded(parts[7], block.mid);
-        block.project.template fill<P>(parts[8], parts[9], block.mid, block.out, block.scales_weights);
+        block.project.template fill<P>(parts[8], parts[9], block.mid, block.out);
         current_ = block.out_size;
         blocks_.push_back(std::move(block));
     }
 
     void add_head(int in, int out, const float* weight, const float* bias) {
-        head_.template fill<P>(weight, bias, in, out, false);
+        head_.template fill<P>(weight, bias, in, out);
     }
 
     // images (n, size, size, 3) to features (n, height, width, channels)
     void run(int images, const float* pixels, float* features) {
-        std::unique_ptr<Workspace> space = take_workspace(images);
+        std::unique_ptr<Workspace<P>> space = take_workspace(images);
         {
             Tiles tiles;
             stem(images, pixels, *space);
@@ -401,13 +420,14 @@ class Network {
     }
 
   private:
-    static constexpr int kProductSteps = P == 1 ? 16 : 8;
+    static constexpr int kProductSteps = 16;
+    static constexpr size_t kGatedStep = (size_t)kProductPixels * P * kChannels;
 
     int size_, stem_size_ = 0, current_;
     Matrix stem_, head_;
     std::vector<Block> blocks_;
     std::mutex mutex_;
-    std::vector<std::unique_ptr<Workspace>> workspaces_;
+    std::vector<std::unique_ptr<Workspace<P>>> workspaces_;
 
     static Buffer<float> padded(const float* values, int count, float factor = 1) {
         Buffer<float> result(round_up(count, kChannels));
@@ -415,8 +435,8 @@ class Network {
         return result;
     }
 
-    std::unique_ptr<Workspace> take_workspace(int images) {
-        std::unique_ptr<Workspace> space;
+    std::unique_ptr<Workspace<P>> take_workspace(int images) {
+        std::unique_ptr<Workspace<P>> space;
         {
             std::lock_guard<std::mutex> lock(mutex_);
             if (!workspaces_.empty()) {
@@ -424,25 +444,24 @@ class Network {
                 workspaces_.pop_back();
             }
         }
-        if (!space) space = std::make_unique<Workspace>();
-        size_t ends = activation_size(images, stem_size_, stem_.outputs, P), middle = 0, scaled = 0;
+        if (!space) space = std::make_unique<Workspace<P>>();
+        size_t ends = activation_size(images, stem_size_, stem_.outputs, P), middle = 0;
         int mid = 0;
         for (const Block& block : blocks_) {
             ends = std::max(ends, activation_size(images, block.out_size, block.out, P));
-            middle = std::max(middle, activation_size(images, block.out_size, block.mid, P));
-            if (block.scales_weights) scaled = std::max(scaled, block.project.whole.size * P);
+            middle = std::max(middle, activation_size(images, block.out_size, block.mid, 1));
             mid = std::max(mid, block.strips() * kChannels);
         }
         space->input.grow(ends);
         space->output.grow(ends);
         space->middle.grow(middle);
-        space->scaled.grow(scaled);
+        space->gated.grow(kProductSteps * kGatedStep);
         space->sums.grow((size_t)images * mid);
         space->gates.grow((size_t)images * mid);
         return space;
     }
 
-    void stem(int images, const float* pixels, Workspace& space) {
+    void stem(int images, const float* pixels, Workspace<P>& space) {
         int out = stem_size_, pad = same_padding(size_, 3, 2, out), row = (size_ + 4) * 3;
         space.padded.grow((size_t)row * 3 + 16);
         space.stem_rows.grow((size_t)round_up(out, kRows) * P * kChannels);
@@ -463,8 +482,7 @@ class Network {
                         std::memcpy(window + k * 9, space.padded.data + k * row + x * 6, 9 * sizeof(float));
                     }
                     bf16* to = space.stem_rows.data + x * P * kChannels;
-                    store<P>(to, _mm512_load_ps(window));
-                    store<P>(to + 16, _mm512_load_ps(window + 16));
+                    store<P>(to, load_floats(window));
                 }
                 bf16* line = space.input.data + ((size_t)image * out + y) * out * P * kChannels;
                 for (int strip = 0; strip < stem_.strips; strip++) {
@@ -477,16 +495,15 @@ class Network {
     // bias and SiLU of a strip of a 1x1 convolution, to bf16
     void activate(const bf16* a, size_t a_step, int first, int last, const Matrix& matrix, int strip, bf16* to) {
         const bf16* b = matrix.template packed_strip<P>(strip);
-        __m512 bias0 = matrix.bias_of(strip, 0), bias1 = matrix.bias_of(strip, 1);
+        Pixel bias = matrix.bias_of(strip);
         product_rows<P>(a, a_step, first, last, b, matrix.steps, [&](int pixel, const float* c) {
-            bf16* at = to + (size_t)pixel * P * kChannels;
-            store<P>(at, silu<P>(_mm512_add_ps(_mm512_load_ps(c), bias0)));
-            store<P>(at + 16, silu<P>(_mm512_add_ps(_mm512_load_ps(c + 16), bias1)));
+            Pixel sum = load_floats(c) + bias;
+            store<P>(to + (size_t)pixel * P * kChannels, {silu<P>(sum.left), silu<P>(sum.right)});
         });
     }
 
     // expansion and depthwise convolution: space.input to space.middle, with sums over the pixels
-    void depthwise_part(const Block& block, int images, Workspace& space) {
+    void depthwise_part(const Block& block, int images, Workspace<P>& space) {
         int k = block.kernel, s = block.stride, size = block.size, out = block.out_size;
         int width = (out - 1) * s + k;  // of the padded strip
         width = std::max(width, size + block.pad);
@@ -522,8 +539,8 @@ class Network {
         };
         auto work = [&](const Piece& piece, int image, int strip) {
             expand(block, images, image, strip, piece.pixel0, piece.pixels, space);
-            bf16* to = space.middle.data + strip * plane_step(images, out, P) +
-                       ((size_t)image * out + piece.first) * out * P * kChannels;
+            Middle<P>* to = space.middle.data + strip * plane_step(images, out, 1) +
+                            ((size_t)image * out + piece.first) * out * kChannels;
             float* sums = space.sums.data + ((size_t)image * strips + strip) * kChannels;
             const float* weight = block.depthwise_weight.data + (size_t)strip * kChannels * k * k;
             const float* bias = block.depthwise_bias.data + strip * kChannels;
@@ -548,7 +565,7 @@ class Network {
         }
     }
 
-    void expand(const Block& block, int images, int image, int strip, int first, int count, Workspace& space) {
+    void expand(const Block& block, int images, int image, int strip, int first, int count, Workspace<P>& space) {
         size_t step = plane_step(images, block.size, P);
         const bf16* from = space.input.data + ((size_t)image * block.size * block.size + first) * P * kChannels;
         float* scratch = space.scratch.data;
@@ -556,23 +573,21 @@ class Network {
         if (!block.expands) {
             from += strip * step;
             for (int i = 0; i < count; i++, from += P * kChannels) {
-                _mm512_store_ps(scratch + offsets[i], load<P>(from));
-                _mm512_store_ps(scratch + offsets[i] + 16, load<P>(from + 16));
+                store_floats(scratch + offsets[i], load<P>(from));
             }
             return;
         }
         const Matrix& matrix = block.expand;
         const bf16* b = matrix.template packed_strip<P>(strip);
-        __m512 bias0 = matrix.bias_of(strip, 0), bias1 = matrix.bias_of(strip, 1);
+        Pixel bias = matrix.bias_of(strip);
         product_rows<P>(from, step, 0, count, b, matrix.steps, [&](int pixel, const float* c) {
-            float* at = scratch + offsets[pixel];
-            _mm512_store_ps(at, scaled_silu<P>(_mm512_add_ps(_mm512_load_ps(c), bias0)));
-            _mm512_store_ps(at + 16, scaled_silu<P>(_mm512_add_ps(_mm512_load_ps(c + 16), bias1)));
+            Pixel sum = load_floats(c) + bias;
+            store_floats(scratch + offsets[pixel], {scaled_silu<P>(sum.left), scaled_silu<P>(sum.right)});
         });
     }
 
     // squeeze and excitation: space.sums to space.gates, which also undo kScale
-    void gates(const Block& block, int images, Workspace& space) {
+    void gates(const Block& block, int images, Workspace<P>& space) {
         int mid = block.strips() * kChannels;
         __m512 share = constant(1.f / (block.out_size * block.out_size) / kScale<P>);
         __m512 unscaled = constant(1 / kScale<P>);
@@ -601,52 +616,30 @@ class Network {
         }
     }
 
-    // gates, projection and skip connection: space.middle to space.output
-    void project(const Block& block, int images, Workspace& space) {
-        int pixels = block.out_size * block.out_size;
-        size_t mid = (size_t)block.strips() * kChannels;
+    // gates, projection and skip connection: space.middle to space.output. Pixels by pieces, and inputs by pieces: what is
+    // gone over repeatedly, a piece of the pixels' inputs and their sums, stays in the L2 cache, a piece of the weights in
+    // the L1 cache.
+    void project(const Block& block, int images, Workspace<P>& space) {
         const Matrix& matrix = block.project;
-        if (block.scales_weights) {
-            for (int image = 0; image < images; image++) {
-                matrix.template pack<P>(space.gates.data + image * mid, space.scaled.data);
-                project_pixels(block, images, image * pixels, (image + 1) * pixels, space.scaled.data, space);
-            }
-            return;
-        }
-        for (int strip = 0; strip < block.strips(); strip++) {
-            bf16* at = space.middle.data + strip * plane_step(images, block.out_size, P);
-            for (int image = 0; image < images; image++) {
-                const float* gate = space.gates.data + image * mid + strip * kChannels;
-                __m512 gate0 = _mm512_load_ps(gate), gate1 = _mm512_load_ps(gate + 16);
-                for (int i = 0; i < pixels; i++, at += P * kChannels) {
-                    __m512 value0 = _mm512_mul_ps(load<P>(at), gate0), value1 = _mm512_mul_ps(load<P>(at + 16), gate1);
-                    store<P>(at, value0);
-                    store<P>(at + 16, value1);
-                }
-            }
-        }
-        project_pixels(block, images, 0, images * pixels, matrix.packed.data, space);
-    }
-
-    // Pixels by pieces, and inputs by pieces: what is gone over repeatedly, a piece of the pixels' inputs and their sums,
-    // stays in the L2 cache, a piece of the weights in the L1 cache.
-    void project_pixels(const Block& block, int images, int first, int last, const bf16* weights, Workspace& space) {
-        const Matrix& matrix = block.project;
-        size_t step = plane_step(images, block.out_size, P), block_size = kRows * kChannels;
-        int most = std::min(kProductPixels, round_up(last - first, kRows)), strip_blocks = most / kRows;
+        int pixels = images * block.out_size * block.out_size, block_size = kRows * kChannels;
+        int most = std::min(kProductPixels, round_up(pixels, kRows)), strip_blocks = most / kRows;
+        size_t step = plane_step(images, block.out_size, P);
         space.products.grow((size_t)matrix.strips * strip_blocks * block_size);
-        for (int begin = first; begin < last; begin += most) {
-            int count = std::min(most, last - begin);
+        for (int begin = 0; begin < pixels; begin += most) {
+            int count = std::min(most, pixels - begin);
             for (int k = 0; k < matrix.steps; k += kProductSteps) {
                 int steps = std::min(kProductSteps, matrix.steps - k);
+                for (int i = 0; i < steps; i++) {
+                    gate(block, images, k + i, begin, count, space.gated.data + i * kGatedStep, space);
+                }
                 for (int strip = 0; strip < matrix.strips; strip++) {
-                    const bf16* b = weights + ((size_t)strip * matrix.steps + k) * 2 * P * kTile;
+                    const bf16* b = matrix.template packed_strip<P>(strip) + (size_t)k * 2 * P * kTile;
                     float* c = space.products.data + (size_t)strip * strip_blocks * block_size;
+                    bool wide = matrix.wide(strip);
                     for (int i = 0; i < count; i += kRows, c += block_size) {
-                        const bf16* a = space.middle.data + k * step + (size_t)(begin + i) * P * kChannels;
-                        auto run = count - i > 16 ? (k ? product<P, true, true> : product<P, true>)
-                                                  : (k ? product<P, false, true> : product<P, false>);
-                        run(a, step, b, steps, c);
+                        const bf16* a = space.gated.data + (size_t)i * P * kChannels;
+                        auto run = count - i > 16 ? choose_product<true>(wide, k) : choose_product<false>(wide, k);
+                        run(a, kGatedStep, b, steps, c);
                     }
                 }
             }
@@ -657,30 +650,44 @@ class Network {
         }
     }
 
-    void add_skip(const Block& block, const float* c, int strip, size_t at, int count, Workspace& space) {
-        __m512 bias0 = block.project.bias_of(strip, 0), bias1 = block.project.bias_of(strip, 1);
-        for (int i = 0; i < count; i++, c += kChannels, at += P * kChannels) {
-            __m512 value0 = _mm512_add_ps(_mm512_load_ps(c), bias0);
-            __m512 value1 = _mm512_add_ps(_mm512_load_ps(c + 16), bias1);
-            if (block.skips) {
-                value0 = _mm512_add_ps(value0, load<P>(space.input.data + at));
-                value1 = _mm512_add_ps(value1, load<P>(space.input.data + at + 16));
+    // a strip of space.middle, pixels [begin, begin + count), times its gates
+    void gate(const Block& block, int images, int strip, int begin, int count, bf16* to, Workspace<P>& space) {
+        int pixels = block.out_size * block.out_size;  // of an image
+        const Middle<P>* from = space.middle.data + strip * plane_step(images, block.out_size, 1) + (size_t)begin * kChannels;
+        for (int end = begin + count; begin < end;) {
+            int image = begin / pixels, last = std::min(end, (image + 1) * pixels);
+            Pixel gates = load_floats(space.gates.data + ((size_t)image * block.strips() + strip) * kChannels);
+            for (; begin < last; begin++, from += kChannels, to += P * kChannels) {
+                store<P>(to, load_middle(from) * gates);
             }
-            store<P>(space.output.data + at, value0);
-            store<P>(space.output.data + at + 16, value1);
         }
     }
 
-    void head(int images, Workspace& space, float* features) {
+    template <bool both>
+    static auto choose_product(bool wide, bool adds) {
+        return wide ? (adds ? product<P, both, true, true> : product<P, both, true, false>)
+                    : (adds ? product<P, both, false, true> : product<P, both, false, false>);
+    }
+
+    void add_skip(const Block& block, const float* c, int strip, size_t at, int count, Workspace<P>& space) {
+        Pixel bias = block.project.bias_of(strip);
+        __mmask16 right = block.project.wide(strip) ? 0xffff : 0;
+        for (int i = 0; i < count; i++, c += kChannels, at += P * kChannels) {
+            Pixel value = Pixel{_mm512_load_ps(c), _mm512_maskz_load_ps(right, c + 16)} + bias;
+            if (block.skips) value = value + load<P>(space.input.data + at);
+            store<P>(space.output.data + at, value);
+        }
+    }
+
+    void head(int images, Workspace<P>& space, float* features) {
         int pixels = images * current_ * current_, channels = head_.outputs;
         size_t step = plane_step(images, current_, P);
         for (int strip = 0; strip < head_.strips; strip++) {
             const bf16* b = head_.template packed_strip<P>(strip);
-            __m512 bias0 = head_.bias_of(strip, 0), bias1 = head_.bias_of(strip, 1);
+            Pixel bias = head_.bias_of(strip);
             product_rows<P>(space.input.data, step, 0, pixels, b, head_.steps, [&](int pixel, const float* c) {
-                float* at = features + (size_t)pixel * channels + strip * 32;
-                _mm512_storeu_ps(at, silu<P>(_mm512_add_ps(_mm512_load_ps(c), bias0)));
-                _mm512_storeu_ps(at + 16, silu<P>(_mm512_add_ps(_mm512_load_ps(c + 16), bias1)));
+                Pixel sum = load_floats(c) + bias;
+                store_floats(features + (size_t)pixel * channels + strip * kChannels, {silu<P>(sum.left), silu<P>(sum.right)});
             });
         }
     }
