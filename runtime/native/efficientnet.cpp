@@ -20,6 +20,7 @@ namespace {
 constexpr int kChannels = 32;                // of a strip, and inputs of a step of a matrix product
 constexpr int kRows = 32;                    // pixels of a step: two tiles
 constexpr size_t kScratchBytes = 400 << 10;  // of the strip between expansion and depthwise: in the L2 cache
+constexpr size_t kInputBytes = 1200 << 10;   // of images that share a block's weights: in the L2 cache, too
 constexpr int kProductPixels = 288;          // of a projection at a time
 
 // ---- numbers -------------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ inline Pixel load_middle(const float* from) { return load_floats(from); }
 inline void store_half(bf16* to, __m512 value) { _mm256_storeu_si256((__m256i*)to, to_bf16(value)); }
 inline void store_half(float* to, __m512 value) { _mm512_store_ps(to, value); }
 
-constexpr float kLog2e = 1.44269504f, kLog2eRest = 1.925963e-08f;  // what a float can't hold of it
+constexpr float kLog2e = 1.44269504f;
 
 inline __m512 constant(float value) { return _mm512_set1_ps(value); }
 
@@ -123,9 +124,7 @@ inline __m512 inverse_power(__m512 t) {
 
 template <int P>
 inline __m512 sigmoid(__m512 x) {
-    __m512 t = _mm512_mul_ps(x, constant(P == 1 ? -kLog2e : -kLog2eRest));
-    if (P > 1) t = _mm512_fmadd_ps(x, constant(-kLog2e), t);
-    return inverse_power<P>(t);
+    return inverse_power<P>(_mm512_mul_ps(x, constant(-kLog2e)));
 }
 
 template <int P>
@@ -133,13 +132,12 @@ inline __m512 silu(__m512 x) {
     return _mm512_mul_ps(x, sigmoid<P>(x));
 }
 
-// In one plane, what SiLU is taken of inside a block comes multiplied by this, and SiLU's result too: a multiplication less.
-template <int P>
-constexpr float kScale = P == 1 ? -kLog2e : 1.f;
+// What SiLU is taken of inside a block comes multiplied by this, and SiLU's result too: a multiplication less.
+constexpr float kScale = -kLog2e;
 
 template <int P>
 inline __m512 scaled_silu(__m512 scaled) {
-    return P == 1 ? _mm512_mul_ps(scaled, inverse_power<P>(scaled)) : silu<P>(scaled);
+    return _mm512_mul_ps(scaled, inverse_power<P>(scaled));
 }
 
 // ---- matrix products -----------------------------------------------------------------------------------------------
@@ -179,22 +177,20 @@ inline void product(const bf16* a, size_t a_step, const bf16* b, int steps, floa
     }
     for (int step = 0; step < steps; step++, a += a_step, b += 2 * P * kTile) {
         load_a(0);
-        if (P == 3) {  // the way through the six pairs of planes that loads least
-            load_b(2);
-            multiply<both, wide>();
-            load_b(1);
+        load_b(0);
+        multiply<both, wide>();
+        if (P == 3) {  // a way through the six pairs of planes that loads little
+            load_a(2);
             multiply<both, wide>();
             load_a(1);
             multiply<both, wide>();
-            load_b(0);
-            multiply<both, wide>();
-            load_a(2);
+            load_b(1);
             multiply<both, wide>();
             load_a(0);
-        } else {
-            load_b(0);
+            multiply<both, wide>();
+            load_b(2);
+            multiply<both, wide>();
         }
-        multiply<both, wide>();
     }
     _tile_stored(0, c, 128);
     if (wide) _tile_stored(1, c + 16, 128);
@@ -317,7 +313,7 @@ struct Block {
     Matrix expand, project;
     Buffer<float> depthwise_weight, depthwise_bias;  // [strip][2][kernel * kernel][16], [mid]
     Buffer<float> reduce_weight, reduce_bias;        // [reduced][mid]
-    Buffer<float> gate_weight, gate_bias;            // [reduced][mid], [mid]
+    Buffer<float> gate_weight, gate_bias;            // [mid / 16][reduced][16], [mid]
     int strips() const { return round_up(mid, kChannels) / kChannels; }
 };
 
@@ -342,6 +338,10 @@ size_t activation_size(int images, int size, int channels, int planes) {
 size_t plane_step(int images, int size, int planes) {
     return ((size_t)images * size * size + kRows) * planes * kChannels;
 }
+
+struct Images {  // a block is computed for some of a batch at a time
+    int all, first, count;
+};
 
 template <int P>
 class Network {
@@ -371,11 +371,11 @@ class Network {
         block.size = current_;
         block.out_size = (current_ + block.stride - 1) / block.stride;
         block.pad = same_padding(block.size, block.kernel, block.stride, block.out_size);
-        if (block.expands) block.expand.template fill<P>(parts[0], parts[1], block.in, block.mid, kScale<P>);
+        if (block.expands) block.expand.template fill<P>(parts[0], parts[1], block.in, block.mid, kScale);
         int taps = block.kernel * block.kernel, mid = block.strips() * kChannels;
         block.depthwise_weight = Buffer<float>((size_t)mid * taps);
-        block.depthwise_bias = padded(parts[3], block.mid, kScale<P>);
-        float factor = block.expands ? 1 : kScale<P>;  // what is expanded comes multiplied
+        block.depthwise_bias = padded(parts[3], block.mid, kScale);
+        float factor = block.expands ? 1 : kScale;  // what is expanded comes multiplied
         for (int c = 0; c < block.mid; c++) {
             for (int tap = 0; tap < taps; tap++) {
                 float value = parts[2][c * taps + tap] * factor;
@@ -387,7 +387,7 @@ class Network {
         for (int r = 0; r < block.reduced; r++) {
             for (int c = 0; c < block.mid; c++) {
                 block.reduce_weight.data[(size_t)r * mid + c] = parts[4][(size_t)r * block.mid + c];
-                block.gate_weight.data[(size_t)r * mid + c] = parts[6][(size_t)c * block.reduced + r];
+                block.gate_weight.data[((size_t)(c / 16) * block.reduced + r) * 16 + c % 16] = parts[6][(size_t)c * block.reduced + r];
             }
         }
         block.reduce_bias = padded(parts[5], block.reduced);
@@ -408,9 +408,11 @@ class Network {
             Tiles tiles;
             stem(images, pixels, *space);
             for (const Block& block : blocks_) {
-                depthwise_part(block, images, *space);
-                gates(block, images, *space);
-                project(block, images, *space);
+                for (Images some : groups_of(block, images)) {
+                    depthwise_part(block, some, *space);
+                    gates(block, some.count, *space);
+                    project(block, some, *space);
+                }
                 std::swap(space->input, space->output);
             }
             head(images, *space, features);
@@ -435,6 +437,15 @@ class Network {
         return result;
     }
 
+    // A group's weights are read once, and its input once for every strip: that is to come from the L2 cache.
+    static std::vector<Images> groups_of(const Block& block, int images) {
+        size_t input_bytes = (size_t)block.size * block.size * round_up(block.in, kChannels) * P * sizeof(bf16);
+        int most = std::max(1, (int)(kInputBytes / input_bytes));
+        std::vector<Images> groups;
+        for (int first = 0; first < images; first += most) groups.push_back({images, first, std::min(most, images - first)});
+        return groups;
+    }
+
     std::unique_ptr<Workspace<P>> take_workspace(int images) {
         std::unique_ptr<Workspace<P>> space;
         {
@@ -449,7 +460,7 @@ class Network {
         int mid = 0;
         for (const Block& block : blocks_) {
             ends = std::max(ends, activation_size(images, block.out_size, block.out, P));
-            middle = std::max(middle, activation_size(images, block.out_size, block.mid, 1));
+            middle = std::max(middle, activation_size(groups_of(block, images)[0].count, block.out_size, block.mid, 1));
             mid = std::max(mid, block.strips() * kChannels);
         }
         space->input.grow(ends);
@@ -503,7 +514,7 @@ class Network {
     }
 
     // expansion and depthwise convolution: space.input to space.middle, with sums over the pixels
-    void depthwise_part(const Block& block, int images, Workspace<P>& space) {
+    void depthwise_part(const Block& block, Images images, Workspace<P>& space) {
         int k = block.kernel, s = block.stride, size = block.size, out = block.out_size;
         int width = (out - 1) * s + k;  // of the padded strip
         width = std::max(width, size + block.pad);
@@ -514,7 +525,7 @@ class Network {
         space.scratch.grow((size_t)((height - 1) * s + k) * width * kChannels);
         space.offsets.grow((size_t)((height - 1) * s + k) * size);
         int strips = block.strips();
-        std::memset(space.sums.data, 0, sizeof(float) * images * strips * kChannels);
+        std::memset(space.sums.data, 0, sizeof(float) * images.count * strips * kChannels);
 
         struct Piece {
             int first, last, row0, pixel0, pixels;
@@ -538,8 +549,8 @@ class Network {
             }
         };
         auto work = [&](const Piece& piece, int image, int strip) {
-            expand(block, images, image, strip, piece.pixel0, piece.pixels, space);
-            Middle<P>* to = space.middle.data + strip * plane_step(images, out, 1) +
+            expand(block, images, images.first + image, strip, piece.pixel0, piece.pixels, space);
+            Middle<P>* to = space.middle.data + strip * plane_step(images.count, out, 1) +
                             ((size_t)image * out + piece.first) * out * kChannels;
             float* sums = space.sums.data + ((size_t)image * strips + strip) * kChannels;
             const float* weight = block.depthwise_weight.data + (size_t)strip * kChannels * k * k;
@@ -548,25 +559,17 @@ class Network {
                               : (s == 1 ? depthwise<P, 5, 1> : depthwise<P, 5, 2>);
             run(space.scratch.data, (size_t)width * kChannels, piece.last - piece.first, out, weight, bias, to, sums);
         };
-        if (pieces == 1) {  // a strip's weights serve all images
-            Piece piece = piece_of(0);
-            prepare(piece);
-            for (int strip = 0; strip < strips; strip++) {
-                for (int image = 0; image < images; image++) work(piece, image, strip);
-            }
-            return;
-        }
         for (int number = 0; number < pieces; number++) {
             Piece piece = piece_of(number);
             prepare(piece);
-            for (int image = 0; image < images; image++) {
-                for (int strip = 0; strip < strips; strip++) work(piece, image, strip);
+            for (int strip = 0; strip < strips; strip++) {
+                for (int image = 0; image < images.count; image++) work(piece, image, strip);
             }
         }
     }
 
-    void expand(const Block& block, int images, int image, int strip, int first, int count, Workspace<P>& space) {
-        size_t step = plane_step(images, block.size, P);
+    void expand(const Block& block, Images images, int image, int strip, int first, int count, Workspace<P>& space) {
+        size_t step = plane_step(images.all, block.size, P);
         const bf16* from = space.input.data + ((size_t)image * block.size * block.size + first) * P * kChannels;
         float* scratch = space.scratch.data;
         const int* offsets = space.offsets.data;
@@ -589,8 +592,8 @@ class Network {
     // squeeze and excitation: space.sums to space.gates, which also undo kScale
     void gates(const Block& block, int images, Workspace<P>& space) {
         int mid = block.strips() * kChannels;
-        __m512 share = constant(1.f / (block.out_size * block.out_size) / kScale<P>);
-        __m512 unscaled = constant(1 / kScale<P>);
+        __m512 share = constant(1.f / (block.out_size * block.out_size) / kScale);
+        __m512 unscaled = constant(1 / kScale);
         std::vector<float> reduced((size_t)images * round_up(block.reduced, 16));
         for (int r = 0; r < block.reduced; r++) {
             const float* weight = block.reduce_weight.data + (size_t)r * mid;
@@ -605,11 +608,12 @@ class Network {
             }
         }
         for (int c = 0; c < mid; c += 16) {
+            const float* weight = block.gate_weight.data + (size_t)c * block.reduced;
             for (int image = 0; image < images; image++) {
                 __m512 sum = _mm512_load_ps(block.gate_bias.data + c);
                 for (int r = 0; r < block.reduced; r++) {
                     __m512 value = _mm512_set1_ps(reduced[(size_t)image * block.reduced + r]);
-                    sum = _mm512_fmadd_ps(_mm512_load_ps(block.gate_weight.data + (size_t)r * mid + c), value, sum);
+                    sum = _mm512_fmadd_ps(_mm512_load_ps(weight + r * 16), value, sum);
                 }
                 _mm512_store_ps(space.gates.data + (size_t)image * mid + c, _mm512_mul_ps(sigmoid<3>(sum), unscaled));
             }
@@ -619,18 +623,19 @@ class Network {
     // gates, projection and skip connection: space.middle to space.output. Pixels by pieces, and inputs by pieces: what is
     // gone over repeatedly, a piece of the pixels' inputs and their sums, stays in the L2 cache, a piece of the weights in
     // the L1 cache.
-    void project(const Block& block, int images, Workspace<P>& space) {
+    void project(const Block& block, Images images, Workspace<P>& space) {
         const Matrix& matrix = block.project;
-        int pixels = images * block.out_size * block.out_size, block_size = kRows * kChannels;
+        int image_pixels = block.out_size * block.out_size, pixels = images.count * image_pixels;
+        size_t block_size = kRows * kChannels, skipped = (size_t)images.first * image_pixels * P * kChannels;
         int most = std::min(kProductPixels, round_up(pixels, kRows)), strip_blocks = most / kRows;
-        size_t step = plane_step(images, block.out_size, P);
+        size_t step = plane_step(images.all, block.out_size, P);
         space.products.grow((size_t)matrix.strips * strip_blocks * block_size);
         for (int begin = 0; begin < pixels; begin += most) {
             int count = std::min(most, pixels - begin);
             for (int k = 0; k < matrix.steps; k += kProductSteps) {
                 int steps = std::min(kProductSteps, matrix.steps - k);
                 for (int i = 0; i < steps; i++) {
-                    gate(block, images, k + i, begin, count, space.gated.data + i * kGatedStep, space);
+                    gate(block, images.count, k + i, begin, count, space.gated.data + i * kGatedStep, space);
                 }
                 for (int strip = 0; strip < matrix.strips; strip++) {
                     const bf16* b = matrix.template packed_strip<P>(strip) + (size_t)k * 2 * P * kTile;
@@ -645,13 +650,13 @@ class Network {
             }
             for (int strip = 0; strip < matrix.strips; strip++) {
                 const float* c = space.products.data + (size_t)strip * strip_blocks * block_size;
-                add_skip(block, c, strip, strip * step + (size_t)begin * P * kChannels, count, space);
+                add_skip(block, c, strip, skipped + strip * step + (size_t)begin * P * kChannels, count, space);
             }
         }
     }
 
-    // a strip of space.middle, pixels [begin, begin + count), times its gates
-    void gate(const Block& block, int images, int strip, int begin, int count, bf16* to, Workspace<P>& space) {
+    // a strip of space.middle, pixels [begin, begin + count), times its gates; inlined by GCC 12 it takes half as long again
+    __attribute__((noinline)) void gate(const Block& block, int images, int strip, int begin, int count, bf16* to, Workspace<P>& space) {
         int pixels = block.out_size * block.out_size;  // of an image
         const Middle<P>* from = space.middle.data + strip * plane_step(images, block.out_size, 1) + (size_t)begin * kChannels;
         for (int end = begin + count; begin < end;) {
