@@ -43,9 +43,9 @@ constexpr int place_of(int channel) {
     return P == 1 ? channel : channel % 16 * 2 + channel / 16;
 }
 
-inline const __m512i kUpper = _mm512_set1_epi32(0xffff0000);
-
-inline __m512 upper_half(__m512 value) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(value), kUpper)); }
+inline __m512 upper_half(__m512 value) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(value), _mm512_set1_epi32(0xffff0000)));
+}
 
 template <int P>
 inline Pixel load(const bf16* from) {
