@@ -59,6 +59,10 @@ inline __m512 to_float(__m256i value) {
 
 inline __m256i to_bf16(__m512 value) { return (__m256i)_mm512_cvtneps_pbh(value); }
 
+inline float to_float(bf16 value) { return _mm512_cvtss_f32(to_float(_mm256_set1_epi16(value))); }
+
+inline bf16 to_bf16(float value) { return (bf16)_mm256_extract_epi16(to_bf16(_mm512_set1_ps(value)), 0); }
+
 struct alignas(64) TileConfig {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};
     uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};

@@ -47,11 +47,20 @@ inline __m512 upper_half(__m512 value) {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(value), _mm512_set1_epi32(0xffff0000)));
 }
 
+// A number of what never goes through a matrix product
+template <int P>
+using Plain = std::conditional_t<P == 1, bf16, float>;
+
+inline __m512 load_plain(const bf16* from) { return to_float(_mm256_loadu_si256((const __m256i*)from)); }
+inline __m512 load_plain(const float* from) { return _mm512_load_ps(from); }
+inline void store_plain(bf16* to, __m512 value) { _mm256_storeu_si256((__m256i*)to, to_bf16(value)); }
+inline void store_plain(float* to, __m512 value) { _mm512_store_ps(to, value); }
+inline void set_plain(bf16& to, float value) { to = to_bf16(value); }
+inline void set_plain(float& to, float value) { to = value; }
+
 template <int P>
 inline Pixel load(const bf16* from) {
-    if (P == 1) {
-        return {to_float(_mm256_loadu_si256((const __m256i*)from)), to_float(_mm256_loadu_si256((const __m256i*)(from + 16)))};
-    }
+    if (P == 1) return {load_plain(from), load_plain(from + 16)};
     auto plane = [&](int number) {
         __m512 both = _mm512_loadu_ps(from + number * kChannels);
         return Pixel{_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(both), 16)), upper_half(both)};
@@ -77,21 +86,10 @@ inline void store(bf16* to, Pixel value) {
 template <int P>
 void store_weight(bf16* to, float value, int step) {
     for (int plane = 0; plane < P; plane++) {
-        __m256i rounded = to_bf16(_mm512_set1_ps(value));
-        to[plane * step] = (bf16)_mm256_extract_epi16(rounded, 0);
-        value -= _mm512_cvtss_f32(to_float(rounded));
+        to[plane * step] = to_bf16(value);
+        value -= to_float(to[plane * step]);
     }
 }
-
-// What a depthwise convolution returns, [channels / 32][images * height * width][32]: its planes are made when it has
-// been multiplied by its gate
-template <int P>
-using Middle = std::conditional_t<P == 1, bf16, float>;
-
-inline Pixel load_middle(const bf16* from) { return load<1>(from); }
-inline Pixel load_middle(const float* from) { return load_floats(from); }
-inline void store_half(bf16* to, __m512 value) { _mm256_storeu_si256((__m256i*)to, to_bf16(value)); }
-inline void store_half(float* to, __m512 value) { _mm512_store_ps(to, value); }
 
 constexpr float kLog2e = 1.44269504f;
 
@@ -249,7 +247,7 @@ struct Matrix {
 
 // N outputs side by side, 16 channels: `in` is the window's first row at the first output; 32 numbers a pixel.
 template <int P, int K, int S, int N>
-inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight, __m512 bias, Middle<P>* out) {
+inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight, __m512 bias, Plain<P>* out) {
     __m512 acc[N];
 #pragma GCC unroll 16
     for (int n = 0; n < N; n++) acc[n] = bias;
@@ -273,7 +271,7 @@ inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight
     for (int n = 0; n < N; n++) {
         __m512 value = scaled_silu<P>(acc[n]);
         sum = _mm512_add_ps(sum, value);
-        store_half(out + n * kChannels, value);
+        store_plain(out + n * kChannels, value);
     }
     return sum;
 }
@@ -281,13 +279,13 @@ inline __m512 depthwise_outputs(const float* in, size_t row, const float* weight
 // A strip of 32 channels. `weight` is [2][K * K][16]; `sums` takes what the outputs add up to.
 template <int P, int K, int S>
 void depthwise(const float* in, size_t row, int height, int width, const float* weight, const float* bias,
-               Middle<P>* out, float* sums) {
+               Plain<P>* out, float* sums) {
     for (int half = 0; half < 2; half++) {
         __m512 b = _mm512_load_ps(bias + half * 16), sum = _mm512_loadu_ps(sums + half * 16);
         const float* w = weight + half * K * K * 16;
         for (int y = 0; y < height; y++) {
             const float* from = in + (size_t)y * S * row + half * 16;
-            Middle<P>* to = out + (size_t)y * width * kChannels + half * 16;
+            Plain<P>* to = out + (size_t)y * width * kChannels + half * 16;
             int x = 0;
             auto next = [&](auto n) {
                 constexpr int N = decltype(n)::value;
@@ -306,21 +304,22 @@ void depthwise(const float* in, size_t row, int height, int width, const float* 
 
 // ---- the network ---------------------------------------------------------------------------------------------------
 
+template <int P>
 struct Block {
     int in, mid, out, kernel, stride, reduced;  // channels, but for kernel and stride
     bool expands, skips;
     int size, out_size, pad;
     Matrix expand, project;
     Buffer<float> depthwise_weight, depthwise_bias;  // [strip][2][kernel * kernel][16], [mid]
-    Buffer<float> reduce_weight, reduce_bias;        // [reduced][mid]
-    Buffer<float> gate_weight, gate_bias;            // [mid / 16][reduced][16], [mid]
+    Buffer<Plain<P>> reduce_weight, gate_weight;     // [reduced][mid], [mid / 16][reduced][16]
+    Buffer<float> reduce_bias, gate_bias;            // [reduced], [mid]
     int strips() const { return round_up(mid, kChannels) / kChannels; }
 };
 
 template <int P>
 struct Workspace {
     Buffer<bf16> input, output, gated, stem_rows;
-    Buffer<Middle<P>> middle;
+    Buffer<Plain<P>> middle;
     Buffer<float> scratch, sums, gates, padded, products;
     Buffer<int> offsets;
 };
@@ -359,7 +358,7 @@ class Network {
     }
 
     void add_block(const int* shape, const float* const* parts) {
-        Block block;
+        Block<P> block;
         block.in = shape[0];
         block.mid = shape[1];
         block.out = shape[2];
@@ -382,12 +381,13 @@ class Network {
                 block.depthwise_weight.data[((size_t)(c / 16) * taps + tap) * 16 + c % 16] = value;
             }
         }
-        block.reduce_weight = Buffer<float>((size_t)mid * block.reduced);
-        block.gate_weight = Buffer<float>((size_t)mid * block.reduced);
+        block.reduce_weight = Buffer<Plain<P>>((size_t)mid * block.reduced);
+        block.gate_weight = Buffer<Plain<P>>((size_t)mid * block.reduced);
         for (int r = 0; r < block.reduced; r++) {
             for (int c = 0; c < block.mid; c++) {
-                block.reduce_weight.data[(size_t)r * mid + c] = parts[4][(size_t)r * block.mid + c];
-                block.gate_weight.data[((size_t)(c / 16) * block.reduced + r) * 16 + c % 16] = parts[6][(size_t)c * block.reduced + r];
+                size_t gate = ((size_t)(c / 16) * block.reduced + r) * 16 + c % 16;
+                set_plain(block.reduce_weight.data[(size_t)r * mid + c], parts[4][(size_t)r * block.mid + c]);
+                set_plain(block.gate_weight.data[gate], parts[6][(size_t)c * block.reduced + r]);
             }
         }
         block.reduce_bias = padded(parts[5], block.reduced);
@@ -407,7 +407,7 @@ class Network {
         {
             Tiles tiles;
             stem(images, pixels, *space);
-            for (const Block& block : blocks_) {
+            for (const Block<P>& block : blocks_) {
                 for (Images some : groups_of(block, images)) {
                     depthwise_part(block, some, *space);
                     gates(block, some.count, *space);
@@ -427,7 +427,7 @@ class Network {
 
     int size_, stem_size_ = 0, current_;
     Matrix stem_, head_;
-    std::vector<Block> blocks_;
+    std::vector<Block<P>> blocks_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<Workspace<P>>> workspaces_;
 
@@ -438,7 +438,7 @@ class Network {
     }
 
     // A group's weights are read once, and its input once for every strip: that is to come from the L2 cache.
-    static std::vector<Images> groups_of(const Block& block, int images) {
+    static std::vector<Images> groups_of(const Block<P>& block, int images) {
         size_t input_bytes = (size_t)block.size * block.size * round_up(block.in, kChannels) * P * sizeof(bf16);
         int most = std::max(1, (int)(kInputBytes / input_bytes));
         std::vector<Images> groups;
@@ -458,7 +458,7 @@ class Network {
         if (!space) space = std::make_unique<Workspace<P>>();
         size_t ends = activation_size(images, stem_size_, stem_.outputs, P), middle = 0;
         int mid = 0;
-        for (const Block& block : blocks_) {
+        for (const Block<P>& block : blocks_) {
             ends = std::max(ends, activation_size(images, block.out_size, block.out, P));
             middle = std::max(middle, activation_size(groups_of(block, images)[0].count, block.out_size, block.mid, 1));
             mid = std::max(mid, block.strips() * kChannels);
@@ -514,7 +514,7 @@ class Network {
     }
 
     // expansion and depthwise convolution: space.input to space.middle, with sums over the pixels
-    void depthwise_part(const Block& block, Images images, Workspace<P>& space) {
+    void depthwise_part(const Block<P>& block, Images images, Workspace<P>& space) {
         int k = block.kernel, s = block.stride, size = block.size, out = block.out_size;
         int width = (out - 1) * s + k;  // of the padded strip
         width = std::max(width, size + block.pad);
@@ -550,7 +550,7 @@ class Network {
         };
         auto work = [&](const Piece& piece, int image, int strip) {
             expand(block, images, images.first + image, strip, piece.pixel0, piece.pixels, space);
-            Middle<P>* to = space.middle.data + strip * plane_step(images.count, out, 1) +
+            Plain<P>* to = space.middle.data + strip * plane_step(images.count, out, 1) +
                             ((size_t)image * out + piece.first) * out * kChannels;
             float* sums = space.sums.data + ((size_t)image * strips + strip) * kChannels;
             const float* weight = block.depthwise_weight.data + (size_t)strip * kChannels * k * k;
@@ -568,7 +568,7 @@ class Network {
         }
     }
 
-    void expand(const Block& block, Images images, int image, int strip, int first, int count, Workspace<P>& space) {
+    void expand(const Block<P>& block, Images images, int image, int strip, int first, int count, Workspace<P>& space) {
         size_t step = plane_step(images.all, block.size, P);
         const bf16* from = space.input.data + ((size_t)image * block.size * block.size + first) * P * kChannels;
         float* scratch = space.scratch.data;
@@ -590,30 +590,30 @@ class Network {
     }
 
     // squeeze and excitation: space.sums to space.gates, which also undo kScale
-    void gates(const Block& block, int images, Workspace<P>& space) {
+    void gates(const Block<P>& block, int images, Workspace<P>& space) {
         int mid = block.strips() * kChannels;
         __m512 share = constant(1.f / (block.out_size * block.out_size) / kScale);
         __m512 unscaled = constant(1 / kScale);
         std::vector<float> reduced((size_t)images * round_up(block.reduced, 16));
         for (int r = 0; r < block.reduced; r++) {
-            const float* weight = block.reduce_weight.data + (size_t)r * mid;
+            const Plain<P>* weight = block.reduce_weight.data + (size_t)r * mid;
             for (int image = 0; image < images; image++) {
                 __m512 sum = _mm512_setzero_ps();
                 for (int c = 0; c < mid; c += 16) {
                     __m512 value = _mm512_load_ps(space.sums.data + (size_t)image * mid + c);
-                    sum = _mm512_fmadd_ps(_mm512_load_ps(weight + c), value, sum);
+                    sum = _mm512_fmadd_ps(load_plain(weight + c), value, sum);
                 }
                 float total = _mm512_reduce_add_ps(_mm512_mul_ps(sum, share)) + block.reduce_bias.data[r];
                 reduced[(size_t)image * block.reduced + r] = _mm512_cvtss_f32(silu<3>(_mm512_set1_ps(total)));
             }
         }
         for (int c = 0; c < mid; c += 16) {
-            const float* weight = block.gate_weight.data + (size_t)c * block.reduced;
+            const Plain<P>* weight = block.gate_weight.data + (size_t)c * block.reduced;
             for (int image = 0; image < images; image++) {
                 __m512 sum = _mm512_load_ps(block.gate_bias.data + c);
                 for (int r = 0; r < block.reduced; r++) {
                     __m512 value = _mm512_set1_ps(reduced[(size_t)image * block.reduced + r]);
-                    sum = _mm512_fmadd_ps(_mm512_load_ps(weight + r * 16), value, sum);
+                    sum = _mm512_fmadd_ps(load_plain(weight + r * 16), value, sum);
                 }
                 _mm512_store_ps(space.gates.data + (size_t)image * mid + c, _mm512_mul_ps(sigmoid<3>(sum), unscaled));
             }
@@ -623,7 +623,7 @@ class Network {
     // gates, projection and skip connection: space.middle to space.output. Pixels by pieces, and inputs by pieces: what is
     // gone over repeatedly, a piece of the pixels' inputs and their sums, stays in the L2 cache, a piece of the weights in
     // the L1 cache.
-    void project(const Block& block, Images images, Workspace<P>& space) {
+    void project(const Block<P>& block, Images images, Workspace<P>& space) {
         const Matrix& matrix = block.project;
         int image_pixels = block.out_size * block.out_size, pixels = images.count * image_pixels;
         size_t block_size = kRows * kChannels, skipped = (size_t)images.first * image_pixels * P * kChannels;
@@ -656,14 +656,14 @@ class Network {
     }
 
     // a strip of space.middle, pixels [begin, begin + count), times its gates; inlined by GCC 12 it takes half as long again
-    __attribute__((noinline)) void gate(const Block& block, int images, int strip, int begin, int count, bf16* to, Workspace<P>& space) {
+    __attribute__((noinline)) void gate(const Block<P>& block, int images, int strip, int begin, int count, bf16* to, Workspace<P>& space) {
         int pixels = block.out_size * block.out_size;  // of an image
-        const Middle<P>* from = space.middle.data + strip * plane_step(images, block.out_size, 1) + (size_t)begin * kChannels;
+        const Plain<P>* from = space.middle.data + strip * plane_step(images, block.out_size, 1) + (size_t)begin * kChannels;
         for (int end = begin + count; begin < end;) {
             int image = begin / pixels, last = std::min(end, (image + 1) * pixels);
             Pixel gates = load_floats(space.gates.data + ((size_t)image * block.strips() + strip) * kChannels);
             for (; begin < last; begin++, from += kChannels, to += P * kChannels) {
-                store<P>(to, load_middle(from) * gates);
+                store<P>(to, Pixel{load_plain(from), load_plain(from + 16)} * gates);
             }
         }
     }
@@ -674,7 +674,7 @@ class Network {
                     : (adds ? product<P, both, false, true> : product<P, both, false, false>);
     }
 
-    void add_skip(const Block& block, const float* c, int strip, size_t at, int count, Workspace<P>& space) {
+    void add_skip(const Block<P>& block, const float* c, int strip, size_t at, int count, Workspace<P>& space) {
         Pixel bias = block.project.bias_of(strip);
         __mmask16 right = block.project.wide(strip) ? 0xffff : 0;
         for (int i = 0; i < count; i++, c += kChannels, at += P * kChannels) {

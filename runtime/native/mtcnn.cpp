@@ -70,9 +70,9 @@ struct Layer {
                     size_t at = k % 32 / 2 * 32 + out % kColumns * 2 + k % 2;
                     float rest = weight[((size_t)out * rows + row) * run + k];
                     for (int p = 0; p < P; p++) {
-                        __m256i rounded = to_bf16(_mm512_set1_ps(rest));
-                        weights.data[(first + (size_t)p * tiles) * kTile + at] = (bf16)_mm256_extract_epi16(rounded, 0);
-                        rest -= _mm512_cvtss_f32(to_float(rounded));
+                        bf16& part = weights.data[(first + (size_t)p * tiles) * kTile + at];
+                        part = to_bf16(rest);
+                        rest -= to_float(part);
                     }
                 }
             }
