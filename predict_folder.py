@@ -48,7 +48,7 @@ from runtime.ranks import Ranks
 from training.zoo.checkpoints import load_model
 from training.zoo.classifiers import ENCODERS
 
-_RESULTS_FORMAT = 1  # raised whenever the same settings would give other scores than before
+_RESULTS_FORMAT = 2  # raised whenever the same settings would give other scores than before
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
