@@ -2,12 +2,16 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 
 from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
 from preprocessing.make_sample_data import make_data_root
 from tests import media
+
+# `make test &` begins with Ctrl-C ignored, and so would what it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

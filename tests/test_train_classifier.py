@@ -197,7 +197,8 @@ def test_killed_at_a_random_moment_and_resumed(processed_root, undisturbed, tmp_
     _, errors = process.communicate()
     if process.returncode:  # else it was done before
         assert process.returncode == (-how if how == signal.SIGKILL else 128 + how), errors
-        assert "Traceback" not in errors
+        # killed, it can't stop its loading process, which may write a traceback when it finds nobody to answer
+        assert how == signal.SIGKILL or "Traceback" not in errors
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert_same_weights(weights(tmp_path), weights(undisturbed))

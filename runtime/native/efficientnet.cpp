@@ -656,7 +656,8 @@ class Network {
     }
 
     // a strip of space.middle, pixels [begin, begin + count), times its gates; inlined by GCC 12 it takes half as long again
-    __attribute__((noinline)) void gate(const Block<P>& block, int images, int strip, int begin, int count, bf16* to, Workspace<P>& space) {
+    __attribute__((noinline)) void gate(const Block<P>& block, int images, int strip, int begin, int count, bf16* to,
+                                        Workspace<P>& space) {
         int pixels = block.out_size * block.out_size;  // of an image
         const Plain<P>* from = space.middle.data + strip * plane_step(images, block.out_size, 1) + (size_t)begin * kChannels;
         for (int end = begin + count; begin < end;) {
