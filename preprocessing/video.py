@@ -12,7 +12,7 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import av
 import numpy as np
@@ -80,6 +80,29 @@ def iter_all_frames(path: str | os.PathLike, select: Select) -> Iterator[Frame]:
         yield index, frame
     if read < len(wanted):
         raise VideoError(os.fspath(path), f"is cut or damaged: only {read} of {len(wanted)} frames can be read")
+
+
+@dataclass(kw_only=True)
+class VideoInfo:
+    """What is known of a video: its upright size in pixels, how many frames it shows, how many a second (None where it
+    does not say), and what a person should know of it, in short sentences."""
+
+    width: int = 0
+    height: int = 0
+    frame_count: int = 0
+    rate: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def probe(path: str | os.PathLike) -> VideoInfo:
+    """Look at a video; of its pictures only the first is decoded. Raises VideoError."""
+    info = VideoInfo()
+    for _, frame in iter_frames(path, lambda count: setattr(info, "frame_count", count) or [0]):
+        info.height, info.width = frame.shape[:2]
+    container, stream = open_video(os.fspath(path))
+    with container:
+        info.rate = float(stream.average_rate) if stream.average_rate else None
+    return info
 
 
 def in_chunks(frames: Iterable[Frame], most: int) -> Iterator[list[Frame]]:
