@@ -10,7 +10,6 @@ the two only are left out, named, and make the exit code 1.
 """
 
 import argparse
-import contextlib
 import csv
 import json
 import os
@@ -22,7 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from inference import metrics
-from preprocessing.data_root import LABELS, METADATA, SUFFIX
+from preprocessing.containers import video_id
+from preprocessing.data_root import METADATA
+from preprocessing.labels import is_fake, parse_label, read_metadata
 from runtime.command import run_command
 from runtime.errors import InputError, printable
 from runtime.files import whole_file
@@ -31,7 +32,6 @@ from training.datasets.folds import read_folds
 
 WORST = 20
 _SHOWN = 20  # names of videos that are in one of the two only
-_TRUTH = {"real": False, "fake": True}
 _NO_GROUP = "none"
 
 
@@ -156,42 +156,41 @@ def read_labels(files: Sequence[str]) -> dict[str, Truth]:
     """What each video is. Raises InputError, also for a video that is there twice."""
     truth: dict[str, Truth] = {}
     for path in files:
-        for where, filename, video in read_metadata(path) if path.endswith(".json") else read_label_csv(path):
+        for where, filename, video in read_label_json(path) if path.endswith(".json") else read_label_csv(path):
             if filename in truth:
                 raise InputError(f"{where}: {filename} is there twice; leave one out")
             truth[filename] = video
     return truth
 
 
-def read_metadata(path: str) -> Iterator[tuple[str, str, Truth]]:
+def read_label_json(path: str) -> Iterator[tuple[str, str, Truth]]:
     """Place, file name and truth of each video; the files themselves need not be there. Raises InputError."""
     where = f"--labels {path}"
     try:
-        with open(path, encoding="utf-8") as file:
-            entries = json.load(file)
+        entries, problems = read_metadata(path)
     except OSError as error:
         raise InputError(f"{where}: can't be read ({error.strerror}); name another") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is no JSON ({error}); get it again") from error
-    if not isinstance(entries, dict) or not entries:
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; get it again") from error
+    for filename, reason in problems.items():
+        raise InputError(f"{where}: {filename}: {reason}")
+    if not entries:
         raise InputError(f"{where}: must be an object with an entry for each video; get it again")
     part = Path(os.path.abspath(path)).parent.name
     for filename, entry in entries.items():
-        label = entry.get("label") if isinstance(entry, dict) else None
-        if label not in LABELS:
-            raise InputError(f"{where}: {filename}: label {label!r} must be {' or '.join(LABELS)}; mend it")
-        yield where, filename, Truth(is_fake=label == "FAKE", part=part)
+        try:
+            video = Truth(is_fake=is_fake(entry), part=part)
+        except ValueError as error:
+            raise InputError(f"{where}: {filename}: {error}; mend it") from error
+        yield where, filename, video
 
 
 def read_label_csv(path: str) -> Iterator[tuple[str, str, Truth]]:
     for where, filename, text in read_rows("--labels", path):
-        is_fake = _TRUTH.get(text.lower())
-        if is_fake is None:
-            with contextlib.suppress(ValueError):
-                is_fake = {0.0: False, 1.0: True}.get(float(text))
-        if is_fake is None:
+        fake = parse_label(text)
+        if fake is None:
             raise InputError(f"{where}: label {text!r} of {filename} must be 0, 1, REAL or FAKE; mend it")
-        yield where, filename, Truth(is_fake=is_fake)
+        yield where, filename, Truth(is_fake=fake)
 
 
 def read_rows(flag: str, path: str) -> Iterator[tuple[str, str, str]]:
@@ -245,7 +244,7 @@ def scored_videos(scores: dict[str, float], truth: dict[str, Truth], folds: dict
         if filename not in truth:
             continue
         video = truth[filename]
-        fold = None if folds is None else folds.get(filename.removesuffix(SUFFIX))
+        fold = None if folds is None else folds.get(video_id(filename))
         group = video.part if folds is None else (None if fold is None else str(fold))
         videos.append(Scored(filename=filename, label=int(video.is_fake), score=score, group=group))
     return videos

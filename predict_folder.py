@@ -2,10 +2,11 @@
 
     python predict_folder.py --test-dir videos --models A B --weights-dir weights --output submission.csv
 
-Input: DIR/*.mp4 and checkpoints. Output: a CSV `filename,label` with a row for each video, sorted; label is the
-probability that it is fake, 0.5 where no face was found or the video can't be read. Beside it: OUTPUT.summary.json (how
-many videos ended how, and which) and OUTPUT.<settings>.jsonl (results as they come; a run that is stopped goes on from
-it). With torchrun the videos are shared between processes, GPUs and machines:
+Input: the videos of a folder, by their endings (.mp4, .mov, .avi, .mkv and others that the reader reads), and
+checkpoints. Output: a CSV `filename,label` with a row for each video, sorted; label is the probability that it is fake,
+0.5 where no face was found or the video can't be read. Beside it: OUTPUT.summary.json (how many videos ended how, and
+which) and OUTPUT.<settings>.jsonl (results as they come; a run that is stopped goes on from it). With torchrun the
+videos are shared between processes, GPUs and machines:
 
     torchrun --nproc-per-node 8 predict_folder.py ...
 """
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from inference.ensemble import Ensemble, build_ensemble, default_batch_size
 from inference.faces import THRESHOLDS, FaceExtractor
+from inference.listing import list_videos, tell_left_out
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_strategy
 from inference.report import write_report
 from inference.results import (
@@ -44,11 +46,12 @@ from runtime.cores import available_cores
 from runtime.device import PRECISIONS, resolve_device, resolve_precision
 from runtime.engines import ENGINES, choose_engine
 from runtime.errors import InputError, printable
+from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
 from training.zoo.checkpoints import load_model
 from training.zoo.classifiers import ENCODERS
 
-_RESULTS_FORMAT = 2  # raised whenever the same settings would give other scores than before
+_RESULTS_FORMAT = 3  # raised whenever the same settings would give other scores than before
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,7 +59,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     arg = parser.add_argument
     arg("--weights-dir", default="weights", help="folder with checkpoints (default: weights, in the current folder)")
     arg("--models", nargs="+", required=True, metavar="FILE", help="checkpoint files in it: the ensemble")
-    arg("--test-dir", required=True, help="folder with videos (*.mp4)")
+    arg("--test-dir", required=True, help="folder with videos, of any container that the reader reads")
+    arg("--only-mp4", action="store_true", help="take *.mp4 alone, as the competition had it")
     arg("--output", default="submission.csv", help="CSV to write (default: submission.csv)")
     arg("--faces-csv", metavar="FILE", help="also write a row for each face: box, detector's score, each model's score")
     arg(
@@ -67,6 +71,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     arg("--strategy", choices=STRATEGIES, default="confident", help="from a video's faces to its score")
     arg("--frames-per-video", type=positive, default=32, metavar="N", help="evenly spaced (default: 32)")
+    arg(
+        "--max-faces",
+        type=positive,
+        metavar="N",
+        help="of a video that are scored (default: 4 for each frame, less one: 127, as published). Frames after\n"
+        "the last of them are not looked at",
+    )
+    arg(
+        "--spread-faces",
+        action="store_true",
+        help="look at all frames, and score as many faces evenly in time, the largest of each frame first;\n"
+        "frames with chosen faces are read twice",
+    )
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
     arg(
         "--precision",
@@ -92,6 +109,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     arg("--frames-per-batch", type=positive, metavar="N", help="frames searched at a time (default: 8, GPU: 32)")
     arg(
+        "--memory",
+        type=positive,
+        metavar="MB",
+        help="megabytes of frames that are read and searched at a time (default: an eighth of the machine's\n"
+        "memory, at most 2048). One of 1080p takes 70, each further one 15; of 8K 1160 and 230: where a video\n"
+        "takes more than there is, it is read alone, frame by frame",
+    )
+    arg(
         "--encoder",
         choices=ENCODERS,
         metavar="NAME",
@@ -103,7 +128,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="input side in pixels for checkpoints that don't name theirs (default: 380)",
     )
-    arg("--strict", action="store_true", help="exit code 1 if any video got 0.5 for want of a face or a readable file")
+    arg(
+        "--strict",
+        action="store_true",
+        help="exit code 1 if any video got 0.5 for want of a face or a readable file,\n"
+        "or if any file of the folder was left out, as it is no video by its name",
+    )
     arg("--overwrite", action="store_true", help="score all videos again, also those done with the same settings")
     return parser.parse_args(argv)
 
@@ -123,7 +153,9 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
 
     # list the work and skip what is done
     try:
-        videos = list_videos(args.test_dir)
+        outputs = [path for path in (args.output, args.faces_csv, args.report) if path]
+        listing = list_videos(args.test_dir, only_mp4=args.only_mp4, outputs=outputs)
+        videos = listing.videos
         check_checkpoints(args.weights_dir, args.models)
         paths = [(name, os.path.join(args.test_dir, name)) for name in videos]
         settings = describe_settings(args, device, precision, engine, checkpoints)
@@ -140,6 +172,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
             f"Predicting {len(videos)} videos" + (f", {len(finished)} of them done before" if finished else ""),
             flush=True,
         )
+        tell_left_out(listing)
         ranks.broadcast(todo)
         for result in finished.values():
             if result.faces:
@@ -164,13 +197,17 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     write_submission(args.output, results)
     if args.faces_csv:
         write_faces(args.faces_csv, results, args.models)
-    summary = summarise(results, args.frames_per_video)
+    summary = {
+        **summarise(results, args.frames_per_video),
+        "left_out": listing.left_out,
+        "hidden": listing.hidden,
+    }
     write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": args.strategy})
     if args.report:
         workers = args.workers or available_cores()
         write_report(args.report, results, dict(paths), settings=settings, strategy=args.strategy, workers=workers)
     report(summary, args, time.time() - started)
-    return exit_code(results, args.strict)
+    return exit_code(results, args.strict, listing.left_out)
 
 
 def assist(
@@ -186,29 +223,6 @@ def assist(
             raise AssertionError("results go to rank 0")
     ranks.close()
     return 0
-
-
-def list_videos(folder: str) -> list[str]:
-    """Names of the *.mp4 in a folder, sorted; folders are left out. Raises InputError."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not _is_folder(entry)]
-    except OSError as error:
-        raise InputError(f"--test-dir {folder}: can't be read ({error.strerror}); name a folder with videos") from error
-    videos = sorted(name for name in names if name.endswith(".mp4"))
-    if not videos:
-        other = f", only {len(names)} other files" if names else ""
-        raise InputError(f"--test-dir {folder}: holds no *.mp4{other}; nothing was written")
-    if len(videos) < len(names):
-        print(f"{len(names) - len(videos)} other files are not *.mp4 and are left out")
-    return videos
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle: as unreadable as any other bad file
-        return False
 
 
 def check_checkpoints(folder: str, names: list[str]) -> None:
@@ -231,11 +245,17 @@ def describe_settings(
         "encoder": args.encoder,
         "size": args.size,
         "frames_per_video": args.frames_per_video,
+        "max_faces": max_faces(args),
+        "spread_faces": args.spread_faces,
         "device": device.type,
         "precision": precision,
         "engine": engine,
         "batch_size": args.batch_size or default_batch_size(device),
     }
+
+
+def max_faces(args: argparse.Namespace) -> int:
+    return args.max_faces or 4 * args.frames_per_video - 1
 
 
 def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:
@@ -259,12 +279,14 @@ def build_pipeline(
         lambda path: iter_frames(path, lambda count: evenly_spaced(count, args.frames_per_video)),
         FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=workers),
         args.frames_per_batch,
+        MemoryBudget(args.memory * 2**20 if args.memory else default_budget(ranks.local_world_size), workers),
     )
     return Pipeline(
         extractor,
         load_ensemble(args, ranks, device, precision, engine, checkpoints, lanes=cores),
         STRATEGIES[args.strategy],
-        max_faces=4 * args.frames_per_video - 1,
+        max_faces=max_faces(args),
+        spread_faces=args.spread_faces,
         workers=workers,
     )
 
@@ -300,13 +322,22 @@ def report(summary: dict, args: argparse.Namespace, seconds: float) -> None:
             print(f"  {status}, 0.5: {printable(name)}: {printable(error.splitlines()[-1])}")
     for name, frames in summary["fewer_frames"].items():
         print(f"  {frames} of {args.frames_per_video} frames (short, cut or damaged): {printable(name)}")
+    for name, frames in summary["short"].items():
+        print(f"  {frames} of {args.frames_per_video} frames (it has no more): {printable(name)}")
+    for name, limit in summary["at_face_limit"].items():
+        left_out = f", {limit['left_out']} left out" if limit["left_out"] else ""
+        seen = f"{limit['frames']} frames looked at, the last is {limit['last_frame']}"
+        print(f"  limit of {limit['faces']} faces reached ({seen}{left_out}): {printable(name)}")
+    for name, notes in summary["notes"].items():
+        for note in notes:
+            print(f"  note: {printable(name)}: {printable(note)}")
 
 
-def exit_code(results: list[VideoResult], strict: bool) -> int:
+def exit_code(results: list[VideoResult], strict: bool, left_out: list[str]) -> int:
     statuses = {result.status for result in results}
     if not statuses & {OK, NO_FACE}:
         return 1
-    return int(strict and statuses != {OK})
+    return int(strict and (statuses != {OK} or bool(left_out)))
 
 
 def _size(item: tuple[str, str]) -> int:

@@ -10,9 +10,13 @@ import numpy as np
 from inference.sampling import evenly_spaced
 from preprocessing.crop import crop_face
 from preprocessing.face_detector import FacenetDetector
-from preprocessing.video import Frame, VideoError, in_chunks, iter_frames
+from preprocessing.video import Frame, VideoError, VideoFrames, VideoInfo, in_chunks, iter_frames
+from runtime.memory import MemoryBudget, default_budget
 
 THRESHOLDS = (0.7, 0.8, 0.8)  # MTCNN's, at inference
+
+# bytes for each pixel of a frame, as measured: what a decoder keeps, the search of one frame, each frame that is held
+_DECODER, _SEARCH, _FRAME = 12, 16, 7
 
 ReadResult = tuple[np.ndarray, list[int]] | Iterable[Frame] | None
 
@@ -30,6 +34,19 @@ class Face:
     def without_crop(self) -> "Face":
         """The face without its pixels, which keep the whole frame in memory."""
         return replace(self, crop=None)
+
+
+class FoundFaces(Iterator[tuple[int, tuple[int, int], list[Face]]]):
+    """(frame index, (frame width, height), faces) of a video's frames, as they are searched. `info` is what is known of
+    the video, complete once the first has come. `close` gives back what it holds."""
+
+    def __init__(self, info: VideoInfo, frames: Iterator):
+        self.info = info
+        self.close = frames.close
+        self._frames = frames
+
+    def __next__(self) -> tuple[int, tuple[int, int], list[Face]]:
+        return next(self._frames)
 
 
 class VideoReader:
@@ -73,7 +90,8 @@ class FaceExtractor:
     `video_read_fn` takes a path and returns (frames, indices) as `VideoReader.read_frames` does, or an iterable of
     (index, frame), of which only a few are then held at a time, or None for a video that can't be read. `detector`
     defaults to MTCNN at the reference's inference thresholds on the CPU; it gets `frames_per_batch` frames at a time,
-    fewer where they are large.
+    fewer where they are large: all threads that use the extractor stay within `memory`, by estimate, or one of them
+    reads one video, frame by frame.
     """
 
     def __init__(
@@ -81,26 +99,36 @@ class FaceExtractor:
         video_read_fn: Callable[[str], ReadResult],
         detector: FacenetDetector | None = None,
         frames_per_batch: int | None = None,
+        memory: MemoryBudget | None = None,
     ):
         self.video_read_fn = video_read_fn
+        self.memory = memory or MemoryBudget(default_budget())
         self.detector = detector if detector is not None else FacenetDetector(thresholds=THRESHOLDS)
         self.frames_per_batch = frames_per_batch or self.detector.best_batch
 
-    def iter_frames_with_faces(self, path: str) -> Iterator[tuple[int, tuple[int, int], list[Face]]]:
+    def iter_frames_with_faces(self, path: str) -> FoundFaces:
         """Yield (frame index, (frame width, height), faces) for each frame read. Raises VideoError."""
         result = self.video_read_fn(path)
         if result is None:
             raise VideoError(path, "can't be read")
+        info = result.look() if isinstance(result, VideoFrames) else VideoInfo()
         frames = zip(result[1], result[0], strict=True) if isinstance(result, tuple) else result
-        for chunk in in_chunks(frames, self.frames_per_batch):
-            for (index, frame), found in zip(chunk, self.detector.detect([frame for _, frame in chunk]), strict=True):
-                faces = []
-                for number, (bbox, score) in enumerate(zip(found.bboxes, found.scores, strict=True)):
-                    crop = crop_face(frame, bbox)
-                    if crop is not None:
-                        corners = tuple(int(value) for value in bbox)
-                        faces.append(Face(frame=index, number=number, bbox=corners, score=float(score), crop=crop))
-                yield index, (frame.shape[1], frame.shape[0]), faces
+        return FoundFaces(info, self._find(frames, info.width * info.height))
+
+    def _find(self, frames: Iterable[Frame], pixels: int) -> Iterator[tuple[int, tuple[int, int], list[Face]]]:
+        most = self.frames_per_batch
+        if pixels:
+            most = max(1, min(most, (self.memory.share // pixels - _DECODER - _SEARCH) // _FRAME))
+        with self.memory.hold(pixels * (_DECODER + _SEARCH + _FRAME * most)):
+            for chunk in in_chunks(frames, most):
+                for (index, frame), found in zip(chunk, self.detector.detect([f for _, f in chunk]), strict=True):
+                    faces = []
+                    for number, (bbox, score) in enumerate(zip(found.bboxes, found.scores, strict=True)):
+                        crop = crop_face(frame, bbox)
+                        if crop is not None:
+                            corners = tuple(int(value) for value in bbox)
+                            faces.append(Face(frame=index, number=number, bbox=corners, score=float(score), crop=crop))
+                    yield index, (frame.shape[1], frame.shape[0]), faces
 
     def process_videos(self, input_dir: str, filenames: list[str], video_idxs: Iterable[int]) -> list[dict]:
         """The reference's result: a dict for each frame with faces: video_idx, frame_idx, frame_w, frame_h,

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 
 import cv2
@@ -20,9 +20,11 @@ import numpy as np
 import torch
 
 from inference.ensemble import Ensemble
-from inference.faces import Face, FaceExtractor, compress_face, prepare_face
+from inference.faces import Face, FaceExtractor, FoundFaces, compress_face, prepare_face
+from inference.sampling import spread_in_time
 from inference.strategies import Strategy
-from preprocessing.video import VideoError
+from preprocessing.crop import crop_face
+from preprocessing.video import VideoError, VideoInfo, iter_frames
 from runtime.files import file_identity
 
 UNKNOWN_SCORE = 0.5  # of a video without a face, or that can't be read
@@ -33,7 +35,7 @@ UNREADABLE = "unreadable"  # the file is missing, no video, damaged, not permitt
 FAILED = "failed"  # something else went wrong
 
 _STOP_SECONDS = 5
-_FACES_AHEAD = 64  # found and not yet in a batch; 28 MB at 380 pixels
+_FACES_AHEAD, _BYTES_AHEAD = 64, 28 * 10**6  # that are found and not yet in a batch, at most
 
 
 @dataclass(kw_only=True)
@@ -45,7 +47,11 @@ class VideoResult:
     score: float = UNKNOWN_SCORE
     model_scores: list[float] = field(default_factory=list)
     frames: int = 0  # that were read
-    at_face_limit: bool = False  # frames after the last face that counted were not looked at
+    frames_wanted: int = 0  # how many of those that it has were to be read; 0 where that is not known
+    at_face_limit: bool = False  # the limit of faces left some out
+    last_frame: int | None = None  # the index of the last frame that was looked at
+    left_out: int = 0  # faces found in the frames that were looked at, and not scored
+    notes: list[str] = field(default_factory=list)  # what a person should know of how the file is read
     error: str | None = None
     identity: tuple[int, int] | None = None  # of the file that was read: bytes, time of change in ns
     faces: list["ScoredFace"] = field(default_factory=list)
@@ -70,7 +76,10 @@ class _Video:
     identity: tuple[int, int] | None
     faces: list[Face] = field(default_factory=list)
     probabilities: dict[int, np.ndarray | None] = field(default_factory=dict)  # by place
+    info: VideoInfo = field(default_factory=VideoInfo)
     frames: int = 0
+    last_frame: int | None = None
+    left_out: int = 0
     unscored: int = 0
     is_read: bool = False
     reported: bool = False
@@ -95,8 +104,9 @@ class _Stopped(Exception):
 class Pipeline:
     """Scores videos. One pipeline may `run` several times, one run at a time.
 
-    `max_faces` bounds the faces of one video that are scored, in reading order. `workers` threads read and detect.
-    `apply_compression` scores faces after JPEG compression.
+    `max_faces` bounds the faces of one video that are scored, in reading order: frames after the last of them are not
+    looked at. With `spread_faces` all frames are, and as many faces are chosen evenly in time; their frames are read a
+    second time. `workers` threads read and detect. `apply_compression` scores faces after JPEG compression.
     """
 
     def __init__(
@@ -106,6 +116,7 @@ class Pipeline:
         strategy: Strategy,
         *,
         max_faces: int = 127,
+        spread_faces: bool = False,
         workers: int = 1,
         apply_compression: bool = False,
     ):
@@ -113,6 +124,7 @@ class Pipeline:
         self.ensemble = ensemble
         self.strategy = strategy
         self.max_faces = max_faces
+        self.spread_faces = spread_faces
         self.workers = workers
         self.apply_compression = apply_compression
 
@@ -134,7 +146,8 @@ class _Run:
         self.videos = videos
         self.drawing = threading.Lock()
         ensemble = pipeline.ensemble
-        ahead = _FACES_AHEAD + ensemble.batch_size * (ensemble.lanes + 1)
+        face_bytes = sum(3 * size**2 for size in ensemble.sizes)
+        ahead = min(_FACES_AHEAD, _BYTES_AHEAD // face_bytes) + ensemble.batch_size * (ensemble.lanes + 1)
         self.groups: queue.Queue[_Group | None] = queue.Queue(maxsize=ahead // ensemble.group)
         self.batching = threading.Lock()
         self.counting = threading.Lock()
@@ -194,23 +207,13 @@ class _Run:
     def _read(self, name: str, path: str) -> None:
         """Find the faces of one video and hand them on as they come. An error in a video ends only that video."""
         video = _Video(name=name, identity=file_identity(path))
-        size = self.pipeline.ensemble.group
-        crops: list[np.ndarray] = []
         try:
-            for _, _, faces in self.pipeline.extractor.iter_frames_with_faces(path):
-                if self.stopping.is_set():
-                    raise _Stopped
-                video.frames += 1
-                for face in faces[: self.pipeline.max_faces - len(video.faces)]:
-                    video.faces.append(face.without_crop())
-                    crops.append(face.crop)
-                    if len(crops) == size:
-                        self._hand_on(video, crops)
-                        crops = []
-                if len(video.faces) == self.pipeline.max_faces:
-                    break
-            if crops:
-                self._hand_on(video, crops)
+            with closing(self.pipeline.extractor.iter_frames_with_faces(path)) as frames:
+                video.info = getattr(frames, "info", video.info)
+                if self.pipeline.spread_faces:
+                    self._score_spread(video, path, frames)
+                else:
+                    self._score_in_order(video, frames)
         except VideoError as error:
             self._end(video, UNREADABLE, str(error.reason))
         except _Stopped:
@@ -222,6 +225,54 @@ class _Run:
             complete = not video.unscored
         if complete:
             self._complete(video)
+
+    def _score_in_order(self, video: _Video, frames: FoundFaces) -> None:
+        size, most = self.pipeline.ensemble.group, self.pipeline.max_faces
+        crops: list[np.ndarray] = []
+        for faces in self._looked_at(video, frames):
+            room = most - len(video.faces)
+            video.left_out += len(faces[room:])
+            for face in faces[:room]:
+                video.faces.append(face.without_crop())
+                crops.append(face.crop)
+                if len(crops) == size:
+                    self._hand_on(video, crops)
+                    crops = []
+            if len(video.faces) == most:
+                break
+        if crops:
+            self._hand_on(video, crops)
+
+    def _score_spread(self, video: _Video, path: str, frames: FoundFaces) -> None:
+        """No pixels are kept while frames are searched, so that memory does not grow with the number of faces."""
+        found = [face.without_crop() for faces in self._looked_at(video, frames) for face in faces]
+        chosen = spread_in_time([face.frame for face in found], self.pipeline.max_faces)
+        video.left_out = len(found) - len(chosen)
+        by_frame: dict[int, list[Face]] = {}
+        for place in chosen:
+            by_frame.setdefault(found[place].frame, []).append(found[place])
+        size = self.pipeline.ensemble.group
+        crops: list[np.ndarray] = []
+        for index, frame in iter_frames(path, lambda count: by_frame):
+            if self.stopping.is_set():
+                raise _Stopped
+            for face in by_frame[index]:
+                video.faces.append(face)
+                crops.append(crop_face(frame, face.bbox))
+                if len(crops) == size:
+                    self._hand_on(video, crops)
+                    crops = []
+        if crops:
+            self._hand_on(video, crops)
+
+    def _looked_at(self, video: _Video, frames: FoundFaces) -> Iterator[list[Face]]:
+        """The faces of each frame; the video knows which was the last."""
+        for index, _, faces in frames:
+            if self.stopping.is_set():
+                raise _Stopped
+            video.frames += 1
+            video.last_frame = index
+            yield faces
 
     def _hand_on(self, video: _Video, crops: list[np.ndarray]) -> None:
         sizes = self.pipeline.ensemble.sizes
@@ -313,7 +364,17 @@ class _Run:
             self.finished.put(result)
 
     def _blank(self, video: _Video, status: str, error: str | None = None) -> VideoResult:
-        return VideoResult(video=video.name, status=status, frames=video.frames, error=error, identity=video.identity)
+        return VideoResult(
+            video=video.name,
+            status=status,
+            frames=video.frames,
+            frames_wanted=video.info.wanted,
+            last_frame=video.last_frame,
+            left_out=video.left_out,
+            notes=video.info.notes,
+            error=error,
+            identity=video.identity,
+        )
 
     def _result(self, video: _Video) -> VideoResult:
         result = self._blank(video, NO_FACE)
@@ -327,7 +388,8 @@ class _Run:
             )
             return result
         result.status = OK
-        result.at_face_limit = len(video.faces) == self.pipeline.max_faces
+        unseen = not self.pipeline.spread_faces and video.frames != video.info.wanted
+        result.at_face_limit = video.left_out > 0 or (unseen and len(video.faces) == self.pipeline.max_faces)
         result.faces = [
             ScoredFace(
                 frame=face.frame,

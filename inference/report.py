@@ -100,6 +100,7 @@ def _video(result: VideoResult, pictures: Pictures, models: list[str], frames_wa
     score = f"{result.score:.4f}{_bar(result.score)}" if result.status == OK else "0.5 <small>unknown</small>"
     key = result.score if result.status == OK else ""  # without one it comes last, whichever way it is sorted
     parts = [f"<p>{_account(result, frames_wanted)}</p>\n"]
+    parts += [f'<p class="note">Note: {_text(note)}.</p>\n' for note in result.notes]
     if result.error:
         parts.append("<pre>" + "\n".join(map(_text, result.error.splitlines())) + "</pre>\n")
     if result.faces:
@@ -127,9 +128,12 @@ def _account(result: VideoResult, frames_wanted: int) -> str:
         with_face = len({face.frame for face in result.faces})
         account += f"{_count(len(result.faces), 'face')} found, on {with_face} of them."
     if result.at_face_limit:
-        return f"{account} Later frames were not looked at, as the limit of faces was reached."
-    if result.frames < frames_wanted:
-        return f"{account} The video is short, cut or damaged."
+        unseen = f" {_count(result.left_out, 'face')} more were found and left out." if result.left_out else ""
+        account += f"{unseen} The limit of faces was reached; the last frame that was looked at is {result.last_frame}."
+    elif result.frames == result.frames_wanted < frames_wanted:
+        account += " The video has no more frames."
+    elif result.frames < frames_wanted:
+        account += " The video is short, cut or damaged."
     return account
 
 

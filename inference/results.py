@@ -79,8 +79,11 @@ def _checked(record: dict) -> VideoResult:
             raise ValueError("not a face")
     if not all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers):
         raise ValueError("not a score")
-    if result.status not in (OK, NO_FACE, UNREADABLE, FAILED) or type(result.frames) is not int:
+    counts = (result.frames, result.frames_wanted, result.left_out, result.last_frame or 0)
+    if result.status not in (OK, NO_FACE, UNREADABLE, FAILED) or not all(type(count) is int for count in counts):
         raise ValueError("not a result")
+    if not isinstance(result.notes, list) or not all(isinstance(note, str) for note in result.notes):
+        raise ValueError("not notes")
     return result
 
 
@@ -114,19 +117,30 @@ def write_faces(path: str | os.PathLike, results: Sequence[VideoResult], models:
     _write_csv(path, header, rows)
 
 
-def summarise(results: Sequence[VideoResult], frames_wanted: int) -> dict:
+def summarise(results: Sequence[VideoResult], frames_per_video: int) -> dict:
     """How many videos ended how, and which: the content of the summary file."""
+    read = [result for result in results if result.status in (OK, NO_FACE)]
+    short = [result for result in read if result.frames < frames_per_video and not result.at_face_limit]
+    whole = {result.video for result in short if result.frames == result.frames_wanted}
     return {
         "videos": len(results),
         "scored": sum(result.status == OK for result in results),
         "no_face": [result.video for result in results if result.status == NO_FACE],
         "unreadable": {result.video: result.error for result in results if result.status == UNREADABLE},
         "failed": {result.video: result.error for result in results if result.status == FAILED},
-        "fewer_frames": {
-            result.video: result.frames
-            for result in results
-            if result.status in (OK, NO_FACE) and result.frames < frames_wanted and not result.at_face_limit
+        "fewer_frames": {result.video: result.frames for result in short if result.video not in whole},
+        "short": {result.video: result.frames for result in short if result.video in whole},
+        "at_face_limit": {
+            result.video: {
+                "faces": len(result.faces),
+                "left_out": result.left_out,
+                "frames": result.frames,
+                "last_frame": result.last_frame,
+            }
+            for result in read
+            if result.at_face_limit
         },
+        "notes": {result.video: result.notes for result in results if result.notes},
     }
 
 

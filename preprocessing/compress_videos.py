@@ -20,8 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, fro
 
 from preprocessing.data_root import DataRoot
 from preprocessing.outputs import new_file
-from preprocessing.stage import Counts, Item, Stage, add_common_flags, run_stage
-from preprocessing.video import VideoError, open_video, plain, to_rgb
+from preprocessing.pixels import UPRIGHT, to_rgb, turn_of
+from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage
+from preprocessing.video import READER, iter_frames
+from preprocessing.video_file import VideoError, open_video, plain
 from runtime.command import run_command
 from runtime.ranks import Ranks
 
@@ -42,7 +44,7 @@ def compress(args: argparse.Namespace, ranks: Ranks) -> int:
     stage = Stage(
         name="compressed",
         output="compressed",
-        settings={"rate_factors": RATE_FACTORS},
+        settings={"rate_factors": RATE_FACTORS, "reader": READER},
         list_items=partial(list_items, Path(args.root_dir, "compressed")),
         make_work=make_work,
     )
@@ -52,17 +54,17 @@ def compress(args: argparse.Namespace, ranks: Ranks) -> int:
 def list_items(compressed: Path, data: DataRoot) -> list[Item]:
     items = []
     for video in data.videos:
-        output = compressed / video.part / Path(video.path).name
+        output = compressed / video.part / f"{video.id}.mp4"
         task = (video.path, output, random.Random(video.id).choice(RATE_FACTORS))
         items.append(Item(key=video.id, inputs=(video.path,), output=output, task=task))
     return items
 
 
-def make_work() -> Callable[[tuple[str, Path, int]], Counts]:
+def make_work() -> Callable[[tuple[str, Path, int]], Made]:
     return encode
 
 
-def encode(task: tuple[str, Path, int]) -> Counts:
+def encode(task: tuple[str, Path, int]) -> Made:
     path, output, rate_factor = task
     try:
         source, video = open_video(path)
@@ -70,7 +72,7 @@ def encode(task: tuple[str, Path, int]) -> Counts:
             frames = _transcode(path, source, video, target, rate_factor)
     except av.error.FFmpegError as error:
         raise VideoError(path, f"can't be encoded again ({plain(error)})") from error
-    return {"files": 1, "frames": frames}
+    return Made({"files": 1, "frames": frames})
 
 
 def _transcode(
@@ -81,6 +83,7 @@ def _transcode(
     rate_factor: int,
 ) -> int:
     """Encode the pictures, copy the first stream of sound; returns the number of pictures."""
+    shown = max(iter_frames(path, lambda count: []).look().frame_count, 1)
     picture = target.add_stream("libx264", rate=video.average_rate, options={"crf": str(rate_factor), "threads": "1"})
     picture.pix_fmt = "yuv420p"
     sound = next((stream for stream in source.streams.audio if stream.codec_context), None)
@@ -98,8 +101,8 @@ def _transcode(
         if frames:
             _copy(early, copy, target)
             early = []
-    if frames < max(video.frames, 1):
-        raise VideoError(path, f"is cut or damaged: only {frames} of {video.frames} frames can be read")
+    if frames < shown:
+        raise VideoError(path, f"is cut or damaged: only {frames} of {shown} frames can be read")
     _copy(early, copy, target)
     target.mux(picture.encode(None))
     return frames
@@ -115,7 +118,7 @@ def _copy(packets: list[av.Packet], stream: av.stream.Stream, target: av.contain
 def _take_shape(
     path: str, picture: av.video.stream.VideoStream, frame: av.VideoFrame, video: av.video.stream.VideoStream
 ) -> None:
-    width, height = (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
+    width, height = (frame.height, frame.width) if (turn_of(frame) or UPRIGHT)[0] else (frame.width, frame.height)
     if width % 2 or height % 2:
         raise VideoError(path, f"has frames of {width}x{height} pixels: x264 wants even sides; crop or scale it first")
     picture.width, picture.height = width, height
@@ -125,7 +128,7 @@ def _take_shape(
 def _upright(path: str, frame: av.VideoFrame) -> av.VideoFrame:
     """A frame as it is shown: what turns it is not copied."""
     turned = frame
-    if frame.rotation:
+    if turn_of(frame) not in (None, UPRIGHT):
         turned = av.VideoFrame.from_ndarray(to_rgb(path, frame), format="rgb24")
         turned.pts, turned.time_base = frame.pts, frame.time_base
     turned.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses its own keyframes

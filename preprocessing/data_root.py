@@ -3,33 +3,43 @@
     DATA_ROOT/<part folder>/metadata.json  {"abc.mp4": {"label": "REAL" or "FAKE", "original": "xyz.mp4" or null}, ...}
     DATA_ROOT/<part folder>/abc.mp4
 
-An id is a file name without ".mp4": a string, also where it looks like a number. Whatever is wrong with an entry leaves
-that entry out and is told in a line; the rest can be used.
+A video may be of any container in containers.py. Its id is its file name without the ending: a string, also where it
+looks like a number. Whatever is wrong with an entry leaves that entry out and is told in a line; the rest can be used.
 """
 
-import json
 import os
 import re
+import reprlib
 import stat
 from dataclasses import dataclass
 
+from preprocessing.containers import is_video_name, video_id
+from preprocessing.labels import is_fake, read_metadata
 from runtime.errors import InputError
 
-SUFFIX = ".mp4"
 METADATA = "metadata.json"
 _LONGEST = 230  # bytes of a name, of the 255 that file systems allow: outputs add endings
-LABELS = ("REAL", "FAKE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """One entry of a metadata.json. `original` is the id of the video that a fake was made from, where it is known."""
+    """One entry of a metadata.json. `original_name` is the file that it says a fake was made from, where it says so."""
 
     id: str
     part: str  # the folder's name
     path: str
     is_fake: bool
-    original: str | None
+    original_name: str | None
+
+    @property
+    def name(self) -> str:
+        """The file's name, with its ending."""
+        return os.path.basename(self.path)
+
+    @property
+    def original(self) -> str | None:
+        """The id of the video that a fake was made from, where it is known."""
+        return None if self.original_name is None else video_id(self.original_name)
 
     @property
     def source(self) -> str:
@@ -91,19 +101,13 @@ def read_part(folder: str | os.PathLike) -> tuple[list[Video], dict[str, str]]:
     Whether originals exist is not looked at: they may lie in other parts.
     """
     folder = os.fspath(folder)
-    path = os.path.join(folder, METADATA)
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for, for ever
-        return [], {METADATA: "is not a regular file; its videos are left out"}
     try:
-        with open(path, encoding="utf-8") as file:
-            entries = json.load(file)
+        entries, problems = read_metadata(os.path.join(folder, METADATA))
     except OSError as error:
         return [], {METADATA: f"can't be opened ({error.strerror})"}
-    except (ValueError, RecursionError) as error:
-        return [], {METADATA: f"is no JSON ({error}); its videos are left out"}
-    if not isinstance(entries, dict):
-        return [], {METADATA: "must be an object with an entry for each video; its videos are left out"}
-    videos, problems = [], {}
+    except ValueError as error:
+        return [], {METADATA: f"{error}; its videos are left out"}
+    videos = []
     for name in sorted(entries):
         try:
             videos.append(_read_entry(folder, name, entries[name]))
@@ -112,16 +116,12 @@ def read_part(folder: str | os.PathLike) -> tuple[list[Video], dict[str, str]]:
     return videos, problems
 
 
-def _read_entry(folder: str, name: str, entry: object) -> Video:
+def _read_entry(folder: str, name: str, entry: dict) -> Video:
     _check_name(name)
-    if not isinstance(entry, dict):
-        raise ValueError('must be an object such as {"label": "REAL"}')
-    label, original = entry.get("label"), entry.get("original")
-    if label not in LABELS:
-        raise ValueError(f"label {label!r}: must be REAL or FAKE")
+    fake, original = is_fake(entry), entry.get("original")
     if original is not None:
         if not isinstance(original, str):
-            raise ValueError(f"original {original!r}: must be a file name or null")
+            raise ValueError(f"original {reprlib.repr(original)}: must be a file name or null")
         try:
             _check_name(original)
         except ValueError as error:
@@ -134,29 +134,39 @@ def _read_entry(folder: str, name: str, entry: object) -> Video:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("is not a regular file")
     return Video(
-        id=name.removesuffix(SUFFIX),
+        id=video_id(name),
         part=os.path.basename(folder),
         path=path,
-        is_fake=label == "FAKE",
-        original=original.removesuffix(SUFFIX) if label == "FAKE" and original is not None else None,
+        is_fake=fake,
+        original_name=original if fake else None,
     )
 
 
 def _check_name(name: str) -> None:
     """Ids become names of files and folders: nothing that leads elsewhere or hides."""
-    if not name.endswith(SUFFIX) or name.startswith(".") or any(c in name for c in "/\\\0") or not name.isprintable():
-        raise ValueError("not the name of an .mp4 beside the metadata.json")
+    if not is_video_name(name) or any(c in name for c in "/\\\0") or not name.isprintable():
+        raise ValueError("not the name of a video beside the metadata.json")
     if len(os.fsencode(name)) > _LONGEST:
         raise ValueError(f"its name is longer than {_LONGEST} bytes; rename it, here and in its fakes' entries")
 
 
 def _without_repeated(videos: list[Video], problems: dict[str, str]) -> list[Video]:
-    kept: dict[str, Video] = {}
+    """The first of each id, without the fakes of one that is there again: which it was made from can't be told."""
+    first: dict[str, Video] = {}
+    again: dict[str, Video] = {}
     for video in videos:
-        first = kept.setdefault(video.id, video)
-        if first is not video:
-            problems[f"{video.part}/{video.id}{SUFFIX}"] = f"{first.part} has a video of this name too"
-    return list(kept.values())
+        other = first.setdefault(video.id, video)
+        if other is not video:
+            again[video.id] = video
+            problems[_place(video)] = f"{_place(other)} has the same id, {video.id}; rename or remove one"
+    kept = []
+    for video in first.values():
+        if video.original in again:
+            originals = f"{_place(first[video.original])} or {_place(again[video.original])}"
+            problems[_place(video)] = f"its original may be {originals}; rename or remove one"
+        else:
+            kept.append(video)
+    return kept
 
 
 def _without_orphans(videos: list[Video], problems: dict[str, str]) -> list[Video]:
@@ -166,7 +176,9 @@ def _without_orphans(videos: list[Video], problems: dict[str, str]) -> list[Vide
         if video.original is None or video.original in real:
             kept.append(video)
         else:
-            problems[f"{video.part}/{video.id}{SUFFIX}"] = (
-                f"its original {video.original}{SUFFIX} is not among the real videos"
-            )
+            problems[_place(video)] = f"its original {video.original_name} is not among the real videos"
     return kept
+
+
+def _place(video: Video) -> str:
+    return f"{video.part}/{video.name}"

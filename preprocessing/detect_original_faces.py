@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, fro
 from preprocessing.data_root import DataRoot
 from preprocessing.extract_crops import FRAME_STEP
 from preprocessing.outputs import new_file
-from preprocessing.stage import DETECTOR_MODULES, Counts, Item, Stage, add_common_flags, add_device_flag, run_stage
-from preprocessing.video import in_chunks, iter_all_frames
+from preprocessing.stage import DETECTOR_MODULES, Item, Made, Stage, add_common_flags, add_device_flag, run_stage
+from preprocessing.video import READER, in_chunks, iter_all_frames
 from runtime.command import positive, run_command
 from runtime.ranks import Ranks
 
@@ -71,7 +71,12 @@ def detect(args: argparse.Namespace, ranks: Ranks) -> int:
     stage = Stage(
         name="boxes",
         output="boxes",
-        settings={"thresholds": THRESHOLDS, "scale": args.detector_scale, "frame_step": args.frame_step},
+        settings={
+            "thresholds": THRESHOLDS,
+            "scale": args.detector_scale,
+            "frame_step": args.frame_step,
+            "reader": READER,
+        },
         list_items=partial(list_items, Path(args.root_dir, "boxes")),
         make_work=partial(make_work, args.device, ranks.local_rank, args.detector_scale, args.frame_step),
         device=args.device,
@@ -88,12 +93,12 @@ def list_items(boxes: Path, data: DataRoot) -> list[Item]:
     return items
 
 
-def make_work(device: str, local_rank: int, scale: str, frame_step: int) -> Callable[[tuple[str, Path]], Counts]:
+def make_work(device: str, local_rank: int, scale: str, frame_step: int) -> Callable[[tuple[str, Path]], Made]:
     from preprocessing.face_detector import FacenetDetector  # takes seconds to import: only where it is used
 
     detector = FacenetDetector.of_a_worker(device, local_rank, thresholds=THRESHOLDS, scale=scale)
 
-    def find_faces(task: tuple[str, Path]) -> Counts:
+    def find_faces(task: tuple[str, Path]) -> Made:
         path, output = task
         boxes: dict[int, list | None] = {}
         frames = iter_all_frames(path, lambda count: range(0, count, frame_step))
@@ -102,7 +107,8 @@ def make_work(device: str, local_rank: int, scale: str, frame_step: int) -> Call
                 boxes[index] = (faces.bboxes / 2).tolist() or None
         with new_file(output) as file:
             file.write_text(json.dumps(boxes))
-        return {"frames": len(boxes), "faces": sum(len(found) for found in boxes.values() if found)}
+        counts = {"frames": len(boxes), "faces": sum(len(found) for found in boxes.values() if found)}
+        return Made(counts, frames.info.notes)
 
     return find_faces
 

@@ -4,7 +4,8 @@
 
 Input: DATA_ROOT/*/metadata.json and its videos, DATA_ROOT/boxes/<id>.json (detect_original_faces.py). Output:
 DATA_ROOT/crops/<id>/<frame>_<actor>.png, the face with a margin of a third on every side; actor is the index of its
-box. With torchrun the videos are shared between processes:
+box. A fake that is its original at another size gets its boxes scaled; one of another shape or frame rate fails. With
+torchrun the videos are shared between processes:
 
     torchrun --nproc-per-node 16 preprocessing/extract_crops.py --root-dir DATA_ROOT
 """
@@ -25,8 +26,9 @@ from preprocessing.crop import crop_face
 from preprocessing.data_root import METADATA, DataRoot
 from preprocessing.images import ENCODINGS, encode_image
 from preprocessing.outputs import new_folder
-from preprocessing.stage import Counts, Item, Stage, add_common_flags, run_stage
-from preprocessing.video import iter_all_frames
+from preprocessing.pairs import Match, match
+from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage
+from preprocessing.video import READER, iter_all_frames
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError
 from runtime.ranks import Ranks
@@ -36,6 +38,7 @@ _OTHERS = ("boxes", "landmarks", "diffs", "compressed", "jpegs")  # folders of t
 _MOST_SIDE = 1 << 20  # pixels
 
 Boxes = dict[int, list[list[float]]]
+Task = tuple[str, Path, str | None, Path]  # video, boxes, the video that a fake was made from, output
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,7 +68,7 @@ def extract(args: argparse.Namespace, ranks: Ranks) -> int:
     stage = Stage(
         name="crops",
         output=args.crops_dir,
-        settings={"frame_step": FRAME_STEP, "image_format": args.image_format},
+        settings={"frame_step": FRAME_STEP, "image_format": args.image_format, "reader": READER},
         list_items=partial(list_items, Path(args.root_dir), args.crops_dir),
         make_work=partial(make_work, args.image_format),
     )
@@ -73,29 +76,32 @@ def extract(args: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def list_items(root: Path, crops_dir: str, data: DataRoot) -> list[Item]:
-    items = []
+    items, paths = [], {video.id: video.path for video in data.videos}
     for video in data.videos:
         boxes, output = root / "boxes" / f"{video.source}.json", root / crops_dir / video.id
-        task = (video.path, boxes, output)
-        items.append(Item(key=video.id, inputs=(video.path, str(boxes)), output=output, task=task))
+        original = paths[video.original] if video.original else None
+        inputs = (video.path, str(boxes), *([original] if original else []))
+        items.append(Item(key=video.id, inputs=inputs, output=output, task=(video.path, boxes, original, output)))
     return items
 
 
-def make_work(image_format: str) -> Callable[[tuple[str, Path, Path]], Counts]:
-    def cut_faces(task: tuple[str, Path, Path]) -> Counts:
-        path, boxes_path, output = task
+def make_work(image_format: str) -> Callable[[Task], Made]:
+    def cut_faces(task: Task) -> Made:
+        path, boxes_path, original, output = task
         boxes = read_boxes(boxes_path)
+        matched = match(path, original) if boxes and original else Match()
+        pixels = 2 * np.array([*matched.scale, *matched.scale])  # of this video, for one of the boxes'
         files = 0
         with new_folder(output) as folder:
             frames = iter_all_frames(path, lambda count: boxes) if boxes else ()
             for index, frame in frames:
                 for actor, box in enumerate(boxes[index]):
-                    crop = crop_face(frame, [2 * side for side in box])
-                    if crop is not None:  # a fake may have smaller frames than its original
+                    crop = crop_face(frame, np.multiply(box, pixels))
+                    if crop is not None:
                         image = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
                         (folder / f"{index}_{actor}.{image_format}").write_bytes(encode_image(image, image_format))
                         files += 1
-        return {"files": files}
+        return Made({"files": files}, matched.warnings)
 
     return cut_faces
 

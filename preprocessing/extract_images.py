@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, fro
 
 from preprocessing.data_root import DataRoot
 from preprocessing.outputs import new_files
-from preprocessing.stage import Counts, Item, Stage, add_common_flags, run_stage
-from preprocessing.video import iter_all_frames
+from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage
+from preprocessing.video import READER, iter_all_frames
 from runtime.command import run_command
 from runtime.ranks import Ranks
 
@@ -40,7 +40,7 @@ def extract(args: argparse.Namespace, ranks: Ranks) -> int:
     stage = Stage(
         name="images",
         output="jpegs",
-        settings={"quality": QUALITY},
+        settings={"quality": QUALITY, "reader": READER},
         list_items=partial(list_items, Path(args.root_dir, "jpegs")),
         make_work=make_work,
     )
@@ -54,11 +54,11 @@ def list_items(jpegs: Path, data: DataRoot) -> list[Item]:
     ]
 
 
-def make_work() -> Callable[[tuple[str, str, Path]], Counts]:
+def make_work() -> Callable[[tuple[str, str, Path]], Made]:
     return write_frames
 
 
-def write_frames(task: tuple[str, str, Path]) -> Counts:
+def write_frames(task: tuple[str, str, Path]) -> Made:
     path, video_id, jpegs = task
     files = 0
     with new_files(jpegs, video_id, last=f"{video_id}_0.jpg") as folder:
@@ -67,7 +67,7 @@ def write_frames(task: tuple[str, str, Path]) -> Counts:
             data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
             (folder / f"{video_id}_{index}.jpg").write_bytes(data)
             files += 1
-    return {"files": files}
+    return Made({"files": files})
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, fro
 from preprocessing.data_root import DataRoot
 from preprocessing.images import list_crops, read_image
 from preprocessing.outputs import new_folder
-from preprocessing.stage import DETECTOR_MODULES, Counts, Item, Stage, add_common_flags, add_device_flag, run_stage
+from preprocessing.stage import DETECTOR_MODULES, Item, Made, Stage, add_common_flags, add_device_flag, run_stage
 from runtime.command import run_command
 from runtime.errors import ItemError
 from runtime.ranks import Ranks
@@ -63,12 +63,12 @@ def list_items(root: Path, data: DataRoot) -> list[Item]:
     return items
 
 
-def make_work(device: str, local_rank: int) -> Callable[[tuple[Path, Path]], Counts]:
+def make_work(device: str, local_rank: int) -> Callable[[tuple[Path, Path]], Made]:
     from preprocessing.face_detector import FacenetDetector  # takes seconds to import: only where it is used
 
     detector = FacenetDetector.of_a_worker(device, local_rank, thresholds=THRESHOLDS, scale="full", any_size=True)
 
-    def find(task: tuple[Path, Path]) -> Counts:
+    def find(task: tuple[Path, Path]) -> Made:
         crops_dir, output = task
         crops = list_crops(crops_dir)
         files, damaged = 0, []
@@ -86,7 +86,7 @@ def make_work(device: str, local_rank: int) -> Callable[[tuple[Path, Path]], Cou
                         files += 1
         if damaged:
             raise ItemError(f"{len(damaged)} of {len(crops)} crops, the others are done: {damaged[0]}")
-        return {"files": files, "crops": len(crops)}
+        return Made({"files": files, "crops": len(crops)})
 
     return find
 

@@ -25,7 +25,8 @@ from matplotlib.patheffects import withStroke
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from preprocessing.data_root import SUFFIX, DataRoot, Video, read_data_root
+from preprocessing.containers import video_id
+from preprocessing.data_root import DataRoot, Video, read_data_root
 from preprocessing.extract_crops import Boxes, read_boxes
 from preprocessing.images import list_crops, read_image
 from preprocessing.video import iter_all_frames
@@ -73,7 +74,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Draw what the stages made of a video and its fake")
     arg = parser.add_argument
     arg("--root-dir", required=True, metavar="DIR", help="data root on which boxes and crops are made")
-    arg("--video", required=True, metavar="ID", help="a real video or a fake: its file name without .mp4")
+    arg("--video", required=True, metavar="ID", help="a real video or a fake: its file name without the ending")
     arg("--out", required=True, metavar="FILE", help="picture to write: .png, .jpg, .pdf, ...")
     return parser.parse_args(argv)
 
@@ -103,19 +104,19 @@ def inspect_video(args: argparse.Namespace, ranks: Ranks) -> int:
 # which videos and frames
 
 
-def find_video(data: DataRoot, video_id: str) -> Video:
+def find_video(data: DataRoot, name: str) -> Video:
     """Raises InputError for an id that is unknown, or whose video can't be used."""
     videos = {video.id: video for video in data.videos}
-    if video_id in videos:
-        return videos[video_id]
-    for name, reason in data.problems.items():
-        if name.endswith(f"/{video_id}{SUFFIX}"):
-            raise InputError(f"--video {video_id}: can't be used: {name}: {reason}")
-    near = difflib.get_close_matches(video_id.removesuffix(SUFFIX), videos, n=1)
+    if name in videos:
+        return videos[name]
+    for entry, reason in data.problems.items():
+        if video_id(entry.partition("/")[2]) == video_id(name):
+            raise InputError(f"--video {name}: can't be used: {entry}: {reason}")
+    near = difflib.get_close_matches(video_id(name), videos, n=1)
     hint = (
-        f"did you mean {near[0]}?" if near else f"an id is a file name without {SUFFIX}, such as {next(iter(videos))}"
+        f"did you mean {near[0]}?" if near else f"an id is a file name without its ending, such as {next(iter(videos))}"
     )
-    raise InputError(f"--video {video_id}: not among the {len(videos)} videos of the data root; {hint}")
+    raise InputError(f"--video {name}: not among the {len(videos)} videos of the data root; {hint}")
 
 
 def with_counterpart(data: DataRoot, video: Video, crops_dir: Path) -> list[Video]:

@@ -4,10 +4,11 @@
     python preprocessing/make_metadata.py --layout celebdf --source Celeb-DF-v2 --root-dir Celeb-DF-v2
     python preprocessing/make_metadata.py --layout csv --source VIDEOS --labels labels.csv --root-dir DATA_ROOT
 
-Input: the dataset as its makers give it out; or videos and a CSV of two columns, path below --source and label (REAL,
-FAKE, 0 or 1; 1 is fake). Output: DATA_ROOT/<part folder>/<id>.mp4, a relative link to each video that does not lie
-there already, and DATA_ROOT/<part folder>/metadata.json, {"<id>.mp4": {"label": "REAL" or "FAKE", "split": "train" or
-"test", "original": "<id>.mp4" or null}, ...}. No video is copied or changed.
+Input: the dataset as its makers give it out, its videos in any container of containers.py; or videos and a CSV of two
+columns, path below --source and label (REAL, FAKE, 0 or 1; 1 is fake). Output: in DATA_ROOT/<part folder>, a relative
+link to each video that does not lie there already, with the video's own ending, and metadata.json, {"<id>.mp4":
+{"label": "REAL" or "FAKE", "split": "train" or "test", "original": "<id>.mp4" or null}, ...}. No video is copied or
+changed.
 """
 
 import argparse
@@ -21,12 +22,14 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from preprocessing.data_root import METADATA, SUFFIX, read_part
+from preprocessing.containers import SUFFIXES, is_video_name, video_id
+from preprocessing.data_root import METADATA, read_part
+from preprocessing.labels import parse_label, read_metadata
 from preprocessing.stage import report_bad
 from runtime.command import run_command
 from runtime.errors import InputError, OutputError, printable
@@ -34,21 +37,20 @@ from runtime.files import whole_file
 from runtime.ranks import Ranks
 
 COMPRESSIONS = ("raw", "c23", "c40")
-LABELS = {"real": False, "fake": True, "0": False, "1": True}  # in a CSV: is it fake?
 _TEST_LIST = "List_of_testing_videos.txt"
-_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")  # other files beside the videos are none of our business
+_SHOWN = 5  # files of a folder that are no videos
 _REMEDY = "--root-dir must be writable, and on a file system that has links"
 
-# where a fake's original is part of its name
-_FACEFORENSICS_FAKE = re.compile(r"(?P<target>\d+)_\d+\.mp4")
-_DEEPFAKEDETECTION_FAKE = re.compile(r"(?P<actor>\d+)_\d+__(?P<scene>.+)__[^_]+\.mp4")
-_CELEBDF_FAKE = re.compile(r"(?P<target>id\d+)_id\d+_(?P<clip>\d+)\.mp4")
+# where a fake's original is part of its id
+_FACEFORENSICS_FAKE = re.compile(r"(?P<target>\d+)_\d+")
+_DEEPFAKEDETECTION_FAKE = re.compile(r"(?P<actor>\d+)_\d+__(?P<scene>.+)__[^_]+")
+_CELEBDF_FAKE = re.compile(r"(?P<target>id\d+)_id\d+_(?P<clip>\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A video of the dataset and what is to be said of it. `original` is the name of the video that a fake was made
-    from, where that is known."""
+    """A video of the dataset and what is to be said of it. `original` is the video that a fake was made from, where it
+    is known: its id, and its file name once it is found."""
 
     source: str  # path below --source
     part: str
@@ -149,7 +151,7 @@ def list_faceforensics(source: Path, compression: str) -> tuple[list[Entry], Pro
     for method in sorted(folder.name for folder in source.glob("manipulated_sequences/[!.]*")):
         for path in list_videos(source, f"manipulated_sequences/{method}/{compression}/videos"):
             try:
-                original = original_of_faceforensics(method, path.name)
+                original = original_of_faceforensics(method, video_id(path.name))
             except ValueError as error:
                 problems[str(path)] = str(error)
                 continue
@@ -162,9 +164,10 @@ def list_faceforensics(source: Path, compression: str) -> tuple[list[Entry], Pro
 def check_compression(source: Path, compression: str) -> None:
     """Name the sequences that lack the compression. Raises InputError where it is all of them."""
     there: dict[str, set[str]] = {}
-    for path in sorted(source.glob(f"*_sequences/*/*/videos/*{SUFFIX}")):
-        sequence, one = path.parts[-4], path.parts[-3]
-        there.setdefault(sequence, set()).add(one)
+    for path in sorted(source.glob("*_sequences/*/*/videos/*")):
+        if is_video_name(path.name):
+            sequence, one = path.parts[-4], path.parts[-3]
+            there.setdefault(sequence, set()).add(one)
     if not there:
         raise InputError(
             f"--source {source}: no videos in original_sequences/youtube/{compression}/videos or any other folder of "
@@ -178,33 +181,35 @@ def check_compression(source: Path, compression: str) -> None:
         print(printable(f"note: {sequence} is left out: no videos at {compression}, some at {', '.join(found)}"))
 
 
-def original_of_faceforensics(method: str, name: str) -> str:
-    """The name of the video that a fake was made from. Raises ValueError for a name of another form."""
+def original_of_faceforensics(method: str, fake: str) -> str:
+    """The id of the video that a fake was made from, by the fake's. Raises ValueError for an id of another form."""
     if method == "DeepFakeDetection":
-        match = _DEEPFAKEDETECTION_FAKE.fullmatch(name)
+        match = _DEEPFAKEDETECTION_FAKE.fullmatch(fake)
         if not match:
-            raise ValueError("not named <actor>_<actor>__<scene>__<code>.mp4, as fakes of DeepFakeDetection are")
-        return f"{match['actor']}__{match['scene']}{SUFFIX}"
-    match = _FACEFORENSICS_FAKE.fullmatch(name)
+            raise ValueError("not named <actor>_<actor>__<scene>__<code>, as fakes of DeepFakeDetection are")
+        return f"{match['actor']}__{match['scene']}"
+    match = _FACEFORENSICS_FAKE.fullmatch(fake)
     if not match:
-        raise ValueError("not named <target>_<source>.mp4, two numbers, as fakes of FaceForensics++ are")
-    return match["target"] + SUFFIX
+        raise ValueError("not named <target>_<source>, two numbers, as fakes of FaceForensics++ are")
+    return match["target"]
 
 
 def list_celebdf(source: Path) -> tuple[list[Entry], Problems]:
     test, problems = read_test_list(source / _TEST_LIST)
-    entries = []
+    listed = {video_id(path): is_fake for path, is_fake in test.items()}  # whatever its ending, it is that video
+    entries, there = [], set()
     for part in ("Celeb-real", "YouTube-real", "Celeb-synthesis"):
         is_fake = part == "Celeb-synthesis"
         for path in list_videos(source, part):
-            listed_as_fake = test.pop(str(path), None)
-            match = _CELEBDF_FAKE.fullmatch(path.name)
+            there.add(video_id(str(path)))
+            listed_as_fake = listed.get(video_id(str(path)))
+            match = _CELEBDF_FAKE.fullmatch(video_id(path.name))
             if is_fake and not match:
-                problems[str(path)] = "not named id<target>_id<source>_<clip>.mp4, as fakes of Celeb-DF are"
+                problems[str(path)] = "not named id<target>_id<source>_<clip>, as fakes of Celeb-DF are"
             elif listed_as_fake not in (None, is_fake):
                 problems[str(path)] = f"{_TEST_LIST} says {'fake' if listed_as_fake else 'real'} of it"
             else:
-                original = f"{match['target']}_{match['clip']}{SUFFIX}" if is_fake else None
+                original = f"{match['target']}_{match['clip']}" if is_fake else None
                 split = "train" if listed_as_fake is None else "test"
                 entry = Entry(
                     source=str(path), part=part, name=path.name, is_fake=is_fake, original=original, split=split
@@ -215,7 +220,8 @@ def list_celebdf(source: Path) -> tuple[list[Entry], Problems]:
             f"--source {source}: no videos in Celeb-real, YouTube-real or Celeb-synthesis; name the folder of Celeb-DF "
             "that holds them"
         )
-    problems.update(dict.fromkeys(test, f"{_TEST_LIST} names it, but it is not there"))
+    gone = (path for path in test if video_id(path) not in there)
+    problems.update(dict.fromkeys(gone, f"{_TEST_LIST} names it, but it is not there"))
     return entries, problems
 
 
@@ -234,16 +240,31 @@ def read_test_list(path: Path) -> tuple[dict[str, bool], Problems]:
 
 
 def list_csv(labels: Path, source_name: str) -> tuple[list[Entry], Problems]:
-    entries, problems = [], {}
+    lines: dict[str, list[tuple[int, Entry]]] = {}  # by path
+    problems = {}
     for number, row in read_rows(labels):
-        where = f" (line {number} of {labels.name})"
         try:
-            entries.append(entry_of_row(row, source_name, where))
+            entry = entry_of_row(row, source_name, where_of(labels, number))
         except ValueError as error:
-            problems[(row[0] or "''") + where] = str(error)
+            problems[(row[0] or "''") + where_of(labels, number)] = str(error)
+        else:
+            lines.setdefault(entry.source, []).append((number, entry))
+    entries = []
+    for path, found in lines.items():
+        first, entry = found[0]
+        if len({each.is_fake for _, each in found}) > 1:
+            said = " and ".join(f"{label_of(each)} in line {number}" for number, each in found)
+            problems[f"{path} ({labels.name})"] = f"is {said}; leave the wrong one out"
+            continue
+        entries.append(entry)
+        problems.update({each.key: f"line {first} says the same; leave one out" for _, each in found[1:]})
     if not entries and not problems:
         raise InputError(f"--labels {labels}: holds no line of a path and a label")
     return entries, problems
+
+
+def where_of(labels: Path, number: int) -> str:
+    return f" (line {number} of {labels.name})"
 
 
 def read_rows(labels: Path) -> Iterator[tuple[int, list[str]]]:
@@ -264,7 +285,7 @@ def read_rows(labels: Path) -> Iterator[tuple[int, list[str]]]:
 
 def is_header(fields: list[str]) -> bool:
     """A first line whose second field is no label; the line of a video whose label is wrong is to be told instead."""
-    return len(fields) > 1 and fields[1].lower() not in LABELS and not fields[0].lower().endswith(_VIDEO_SUFFIXES)
+    return len(fields) > 1 and parse_label(fields[1]) is None and not fields[0].lower().endswith(SUFFIXES)
 
 
 def entry_of_row(fields: list[str], source_name: str, where: str) -> Entry:
@@ -274,12 +295,13 @@ def entry_of_row(fields: list[str], source_name: str, where: str) -> Entry:
     path, label = PurePosixPath(fields[0]), fields[1]
     if path.is_absolute() or ".." in path.parts:
         raise ValueError("must be a path below --source, without ..")
-    if path.suffix != SUFFIX:
-        raise ValueError(f"not an {SUFFIX}, in small letters")
-    if label.lower() not in LABELS:
+    if not is_video_name(path.name):
+        raise ValueError("not the name of a video, which ends in .mp4, .mov, .avi, .mkv or the like")
+    is_fake = parse_label(label)
+    if is_fake is None:
         raise ValueError(f"label {label[:60]!r}: must be REAL, FAKE, 0 or 1 (1 is fake)")
     part = "_".join(path.parts[:-1]) or source_name
-    return Entry(source=str(path), part=part, name=path.name, is_fake=LABELS[label.lower()], where=where)
+    return Entry(source=str(path), part=part, name=path.name, is_fake=is_fake, where=where)
 
 
 def read_text(flag: str, path: Path) -> str:
@@ -292,44 +314,50 @@ def read_text(flag: str, path: Path) -> str:
 
 
 def list_videos(source: Path, folder: str) -> list[PurePosixPath]:
-    """Paths below `source` of the videos in one of its folders, by name; none where there is no such folder."""
+    """Paths below `source` of the videos in one of its folders, by name; none where there is no such folder. What else
+    is in it is named."""
     try:
         names = os.listdir(source / folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise InputError(f"--source {source}: {folder} can't be read ({error.strerror})") from error
-    videos = (name for name in names if name.lower().endswith(_VIDEO_SUFFIXES) and not name.startswith("."))
-    return [PurePosixPath(folder, name) for name in sorted(videos)]
+    videos = sorted(filter(is_video_name, names))
+    others = sorted({*names} - {*videos, METADATA})
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        print(printable(f"note: {folder}: no videos by their names, left out: {', '.join(others[:_SHOWN])}{more}"))
+    return [PurePosixPath(folder, name) for name in videos]
 
 
 def without_unusable(entries: list[Entry], source: Path, root: Path, problems: Problems) -> list[Entry]:
-    """Leave out what is no video, or would not be the only one of its name in the data root."""
-    part_of = names_of_other_parts(root, {entry.part for entry in entries})
+    """Leave out what is no video, or would not be the only one of its id in the data root."""
+    places = places_in_other_parts(root, {entry.part for entry in entries})
     kept = []
     for entry in entries:
+        id_ = video_id(entry.name)
         try:
             check_video(entry, source, root)
-            if entry.name in part_of:
-                raise ValueError(f"{part_of[entry.name]} has a video named {entry.name} too")
+            if id_ in places:
+                raise ValueError(f"{places[id_]} has the same id, {id_}; rename or remove one")
         except ValueError as error:
             problems[entry.key] = str(error)
             continue
-        part_of[entry.name] = entry.part
+        places[id_] = f"{entry.part}/{entry.name}"
         kept.append(entry)
     return kept
 
 
-def names_of_other_parts(root: Path, parts: set[str]) -> dict[str, str]:
-    """The videos of parts that the data root has besides those that are to be written, and which part has each."""
+def places_in_other_parts(root: Path, parts: set[str]) -> dict[str, str]:
+    """The videos of parts that the data root has besides those that are to be written: part and file name, by id."""
     others = (file.parent for file in sorted(root.glob(f"*/{METADATA}")) if file.parent.name not in parts)
-    return {video.id + SUFFIX: folder.name for folder in others for video in read_part(folder)[0]}
+    return {video.id: f"{video.part}/{video.name}" for folder in others for video in read_part(folder)[0]}
 
 
 def check_video(entry: Entry, source: Path, root: Path) -> None:
     """Raises ValueError where the video can't be used, or something else lies at its place in the data root."""
-    if not entry.name.endswith(SUFFIX) or entry.name.startswith(".") or "\\" in entry.name:
-        raise ValueError(f"not the name of an {SUFFIX}")
+    if "\\" in entry.name:
+        raise ValueError("its name has a backslash; rename it")
     if not (entry.part + entry.name).isprintable():
         raise ValueError("its name can't be printed; rename it")
     try:
@@ -355,11 +383,14 @@ def is_same_file(first: Path, second: Path) -> bool:
 
 
 def without_orphans(entries: list[Entry], problems: Problems) -> list[Entry]:
-    real = {entry.name for entry in entries if not entry.is_fake}
+    """Leave out fakes whose original is not there, and let the others name its file."""
+    real = {video_id(entry.name): entry.name for entry in entries if not entry.is_fake}
     kept = []
     for entry in entries:
-        if entry.original is None or entry.original in real:
+        if entry.original is None:
             kept.append(entry)
+        elif entry.original in real:
+            kept.append(replace(entry, original=real[entry.original]))
         else:
             problems[entry.key] = f"its original {entry.original} is not among the real videos"
     return kept
@@ -369,9 +400,13 @@ def metadata_of(entries: list[Entry]) -> dict[str, dict]:
     """What each part's metadata.json is to hold."""
     parts: dict[str, dict] = {}
     for entry in entries:
-        content = {"label": "FAKE" if entry.is_fake else "REAL", "split": entry.split, "original": entry.original}
+        content = {"label": label_of(entry), "split": entry.split, "original": entry.original}
         parts.setdefault(entry.part, {})[entry.name] = content
     return parts
+
+
+def label_of(entry: Entry) -> str:
+    return "FAKE" if entry.is_fake else "REAL"
 
 
 def is_new(path: Path, content: dict, overwrite: bool) -> bool:
@@ -379,9 +414,9 @@ def is_new(path: Path, content: dict, overwrite: bool) -> bool:
     if not os.path.lexists(path):
         return True
     try:
-        if json.loads(path.read_bytes()) == content:
+        if read_metadata(path) == (content, {}):
             return False
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         pass  # whatever it is, it is something else
     if not overwrite:
         raise InputError(f"{path}: is there with other content; --overwrite replaces it")

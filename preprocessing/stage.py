@@ -34,7 +34,7 @@ from runtime.workers import Crash, WorkerPool
 
 _RECORDS = ".preprocessing"
 _MOST_WORKERS_OF_A_GPU = 8  # each holds half a gigabyte of the GPU's memory before it does anything
-_SHOWN = 20  # failures that are named at the end; all of them are in the summary file
+_SHOWN = 20  # failures, and warnings, that are named at the end; all of them are in the summary file
 
 DETECTOR_MODULES = ("cv2", "av", "torch", "torchvision", "facenet_pytorch")  # slow to import
 
@@ -55,32 +55,42 @@ class Item:
     task: object
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a worker made of an item: counts ({"frames": 300, ...}), which are added up for the summary, and warnings,
+    each a line that says what a person should look at though the item is done."""
+
+    counts: Counts
+    warnings: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """What one stage does.
 
     `list_items` turns the data root into items. `make_work` is called in each worker process and returns the function
-    that does a task and returns what it made as counts ({"frames": 300, ...}), which are added up for the summary.
-    `settings` are all that the outputs depend on besides the inputs. `device` is the --device of stages that need one.
+    that does a task and returns what it made. `settings` are all that the outputs depend on besides the inputs.
+    `device` is the --device of stages that need one.
     """
 
     name: str
     output: str  # the folder in the data root
     settings: dict
     list_items: Callable[[DataRoot], Sequence[Item]]
-    make_work: Callable[[], Callable[[object], Counts]]
+    make_work: Callable[[], Callable[[object], Made]]
     device: str | None = None
     preload: tuple[str, ...] = ("cv2", "av")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of an item. `fatal` errors (a full disk) end the run: every other item would meet them too."""
+    """What became of an item: what was `made` of it and of which `inputs`, or an error. `fatal` ones (a full disk) end
+    the run: every other item would meet them too."""
 
     key: str
     error: str | None = None
     fatal: bool = False
-    counts: Counts = field(default_factory=dict)
+    made: Made | None = None
     inputs: list = field(default_factory=list)
 
 
@@ -133,21 +143,27 @@ def run_stage(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
         ranks.close()
 
         # summarise
-        made: Counter = Counter()
+        counts: Counter = Counter()
+        warnings: dict[str, list[str]] = {}
         for item in items:
             if item.key not in failed:
-                made.update(progress.counts(item))
+                made = progress.made(item)
+                counts.update(made.counts)
+                if made.warnings:
+                    warnings[item.key] = made.warnings
         summary = {
             "items": len(items),
             "done": len(items) - len(failed),
             "done_before": done_before,
-            "made": dict(made),
+            "made": dict(counts),
+            "warnings": warnings,
             "failed": failed,
             "left_out": data.problems,
             "settings": stage.settings,
         }
         file = progress.write_summary(summary)
         _report(stage, summary, output, time.time() - started)
+        _print_some([f"  note: {key}: {line}" for key, lines in warnings.items() for line in lines], file)
         return report_bad(stage.name, failed, data.problems, file)
 
 
@@ -209,7 +225,7 @@ def _worker_count(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
 class _Worker:
     """Makes the function that a worker process calls for each item: whatever happens, it returns a Result."""
 
-    make_work: Callable[[], Callable[[object], Counts]]
+    make_work: Callable[[], Callable[[object], Made]]
 
     def __call__(self) -> Callable[[Item], Result]:
         import cv2
@@ -221,7 +237,7 @@ class _Worker:
         def do(item: Item) -> Result:
             inputs = _identities(item)
             try:
-                return Result(key=item.key, counts=work(item.task), inputs=inputs)
+                return Result(key=item.key, made=work(item.task), inputs=inputs)
             except OutputError as error:
                 return Result(key=item.key, error=str(error), fatal=True)
             except ItemError as error:
@@ -266,12 +282,19 @@ class Progress:
         )
 
     def add(self, result: Result) -> None:
-        record = {"item": result.key, "settings": self._settings, "inputs": result.inputs, "counts": result.counts}
+        record = {
+            "item": result.key,
+            "settings": self._settings,
+            "inputs": result.inputs,
+            "counts": result.made.counts,
+            "warnings": result.made.warnings,
+        }
         self._journal.add(record)
         self._done[result.key] = record
 
-    def counts(self, item: Item) -> Counts:
-        return self._done[item.key]["counts"]
+    def made(self, item: Item) -> Made:
+        record = self._done[item.key]
+        return Made(record["counts"], record.get("warnings", []))
 
     def write_summary(self, summary: dict) -> Path:
         with (
@@ -286,12 +309,14 @@ class Progress:
 
 
 def _is_record(record: dict) -> bool:
-    """Whether a line of the journal can be one that `add` wrote."""
-    types = {"item": str, "settings": str, "inputs": list, "counts": dict}
+    """Whether a line of the journal can be one that `add` wrote, or wrote before there were warnings."""
+    record = {"warnings": [], **record}
+    types = {"item": str, "settings": str, "inputs": list, "counts": dict, "warnings": list}
     return (
         record.keys() == types.keys()
         and all(isinstance(record[key], type_) for key, type_ in types.items())
         and all(key.isprintable() and type(count) is int and count >= 0 for key, count in record["counts"].items())
+        and all(isinstance(line, str) for line in record["warnings"])
     )
 
 
@@ -322,11 +347,15 @@ def report_bad(name: str, failed: dict[str, str], left_out: dict[str, str], file
     """Name what could not be done, and return the exit code: 1 if there is any."""
     bad = [f"  failed: {key}: {error.splitlines()[-1]}" for key, error in failed.items()]
     bad += [f"  left out: {key}: {reason}" for key, reason in left_out.items()]
-    for line in bad[:_SHOWN]:
-        print(printable(line))
-    if len(bad) > _SHOWN:
-        print(f"  and {len(bad) - _SHOWN} more" + (f", see {printable(str(file))}" if file else ""))
+    _print_some(bad, file)
     if bad:
         counts = f"{len(failed)} failed, {len(left_out)} left out"
         print(f"error: {name}: {counts}; mend or remove them and run this again", file=sys.stderr)
     return int(bool(bad))
+
+
+def _print_some(lines: list[str], file: Path | None) -> None:
+    for line in lines[:_SHOWN]:
+        print(printable(line))
+    if len(lines) > _SHOWN:
+        print(f"  and {len(lines) - _SHOWN} more" + (f", see {printable(str(file))}" if file else ""))

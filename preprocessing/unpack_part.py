@@ -3,7 +3,7 @@
     python preprocessing/unpack_part.py --zip dfdc_train_part_3.zip --root-dir DATA_ROOT
     python preprocessing/unpack_part.py --check DATA_ROOT/dfdc_train_part_3
 
-Input: a zip that holds dfdc_train_part_<k>/*.mp4 and dfdc_train_part_<k>/metadata.json and nothing else. Output:
+Input: a zip that holds dfdc_train_part_<k>/metadata.json, videos beside it, and nothing else. Output:
 DATA_ROOT/dfdc_train_part_<k>/, without zeros in front of k. It appears when every file's checksum was right and the
 videos are those that metadata.json lists; a part that is there is left alone. With --check a part that is unpacked is
 compared with its metadata.json; checksums are not looked at again. The zip is kept.
@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from preprocessing.data_root import METADATA, SUFFIX, read_part
+from preprocessing.containers import SUFFIXES, is_video_name
+from preprocessing.data_root import METADATA, read_part
 from preprocessing.outputs import PARTIAL, new_folder
 from runtime.command import run_command
 from runtime.errors import InputError, OutputError, printable
@@ -94,11 +95,11 @@ def find_problems(folder: Path) -> dict[str, str]:
     videos, problems = read_part(folder)
     if METADATA in problems:
         return problems  # without it every video would be one too many
-    listed = {Path(video.path).name for video in videos} | problems.keys()
+    listed = {video.name for video in videos} | problems.keys()
     if not listed:
         return {METADATA: "lists no video"}
     try:
-        there = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
+        there = sorted(name for name in os.listdir(folder) if is_video_name(name))
     except OSError as error:
         raise InputError(f"{folder}: can't be read ({error.strerror})") from error
     return problems | {name: f"has no entry in {METADATA}" for name in there if name not in listed}
@@ -130,8 +131,8 @@ def list_files(archive: zipfile.ZipFile, zip_path: Path) -> tuple[str, dict[str,
 def _reason_against(info: zipfile.ZipInfo, name: str) -> str | None:
     if "/" in name:
         return "is in a folder within the part's folder"
-    if name != METADATA and not name.endswith(SUFFIX):
-        return f"is neither an {SUFFIX} nor {METADATA}"
+    if name != METADATA and not name.lower().endswith(SUFFIXES):
+        return f"is neither a video nor {METADATA}"
     if name.startswith(".") or "\\" in name or not name.isprintable():
         return "has a name that no video has"
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):  # 0: made where files have no such mode

@@ -1,108 +1,111 @@
 """The one reader of video frames: exact frames by index, in bounded memory.
 
-A frame's index is its place in display order, counted from 0, as when OpenCV reads the file from its start. Frames are
-RGB uint8 arrays of shape (height, width, 3), turned upright by the file's rotation tag as OpenCV does.
+A frame's index is its place in display order, counted from 0, among the frames that a player shows: pictures that an
+edit list cuts away, that are hidden, or that were dropped when the file was made don't count. The packets of the file
+say how many there are (packets.py), and where they can't, the decoder does; what the header says is not used. Frames
+are RGB uint8 arrays of shape (height, width, 3), as a person sees them (pixels.py).
 
-Reading in sequence decodes every frame. For H.264 in MP4 or MOV much of that can be left out and the frames that are
-wanted stay the same to the bit: pictures that no other picture refers to (nal_ref_idc 0, ITU-T H.264, 7.4.1), and all
-pictures between the last wanted one and the next IDR picture.
+Reading in sequence decodes every frame. Much of that can be left out where the frames that are wanted stay the same to
+the bit: all that comes before the last point at which decoding can begin, all that comes after the last wanted frame
+until the next such point, and in H.264 the pictures that no other refers to.
 """
 
-import itertools
+import contextlib
 import os
-import stat
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import av
 import numpy as np
 
-from runtime.errors import ItemError
+from preprocessing.packets import ALONE, CHANGE, DAMAGED, REFERENCE, SHOWN, START, UNDECIDED, inspector_of
+from preprocessing.pixels import notes_on, to_rgb
+from preprocessing.video_file import VideoError, choose_track, open_track, plain
+
+READER = 2  # raised when the same file gives other frames than before
 
 _CHUNK_BYTES = 2**28
-MAX_PIXELS = 2**26  # 67 megapixels, twice 8K video: keeps the memory of a hostile file bounded
-
-# containers that hold their pictures themselves: a playlist named .mp4 must not make us read other files
-_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,h264,hevc,m4v,ivf,obu,nut,dv,rm,wtv"
-_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+_MOST_REORDERED = (
+    64  # frames: no codec shows a picture so much later than it is coded; timestamps that say so are wrong
+)
+_CUT_AWAY = 256  # by an edit list: it is decoded and not shown. A flag beside those of packets.py
+_BROKEN = 512  # the container says that the packet is damaged
+_NO_TIME = -(2**63)
 
 Frame = tuple[int, np.ndarray]
 Select = Callable[[int], Iterable[int]]
 
 
-class VideoError(ItemError):
-    """A video can't be read; the message names the file and the reason."""
-
-    def __init__(self, path: str, reason: str):
-        super().__init__(f"{path}: {reason}")
-        self.reason = reason
-
-
 @dataclass(kw_only=True)
-class _Packet:
-    """What the container says of one coded picture."""
+class VideoInfo:
+    """What is known of a video: its upright size in pixels, how many frames it shows, how many of these were asked for,
+    how many a second (None where it does not say), and what a person should know of it, in sentences."""
 
-    pts: int | None
-    is_cut_away: bool  # by an edit list: it is decoded and not shown
-    is_broken: bool
-    is_reference: bool = True
-    is_idr: bool = False
-    needed: bool = True
+    width: int = 0
+    height: int = 0
+    frame_count: int = 0
+    wanted: int = 0
+    rate: float | None = None
+    notes: list[str] = field(default_factory=list)
 
 
-def iter_frames(path: str | os.PathLike, select: Select) -> Iterator[Frame]:
-    """Yield (index, frame) for the chosen frames of a video, in ascending order of index.
+class VideoFrames(Iterator[Frame]):
+    """Frames as they are read. `info` is known after `look`, but for what only a decoded frame tells; complete it is
+    once the first frame has come."""
+
+    def __init__(self, path: str | os.PathLike, select: Select, all_of_them: bool = False):
+        self.info = VideoInfo()
+        self._all_of_them = all_of_them
+        self._path = os.fspath(path)
+        self._select = select
+        self._frames: Iterator[Frame] | None = None
+
+    def look(self) -> VideoInfo:
+        """List the file's packets and choose frames, before any is decoded. Raises VideoError."""
+        if self._frames is None:
+            with _errors_told(self._path):
+                scan = _scan(self._path, self.info)
+                wanted = _choose(self._select, self.info)
+            self._frames = _read_upright(self._path, scan, wanted, self.info, self._all_of_them)
+        return self.info
+
+    def __next__(self) -> Frame:
+        self.look()
+        with _errors_told(self._path):
+            return next(self._frames)
+
+
+def iter_frames(path: str | os.PathLike, select: Select) -> VideoFrames:
+    """(index, frame) for the chosen frames of a video, in ascending order of index.
 
     `select` gets the number of frames in the video and returns the indices wanted; repeated ones are read once, those
     at or beyond the end are left out. Where the file is cut or damaged, the frames that can be decoded are yielded: the
     caller compares what came with what it asked for. Raises VideoError when not one of them can be read.
     """
-    path = os.fspath(path)
+    return VideoFrames(path, select)
+
+
+@contextlib.contextmanager
+def _errors_told(path: str) -> Iterator[None]:
     try:
-        yield from _iter_frames(path, select)
+        yield
     except av.error.FFmpegError as error:
         raise VideoError(path, f"can't be read ({plain(error)})") from error
     except OSError as error:
         raise VideoError(path, f"can't be opened ({error.strerror or error})") from error
 
 
-def iter_all_frames(path: str | os.PathLike, select: Select) -> Iterator[Frame]:
+def iter_all_frames(path: str | os.PathLike, select: Select) -> VideoFrames:
     """As `iter_frames`, but where frames are missing, as the file is cut or damaged, a VideoError comes at the end."""
-    wanted: set[int] = set()
-
-    def remember(frame_count: int) -> set[int]:
-        wanted.update(index for index in select(frame_count) if index < frame_count)
-        return wanted
-
-    read = 0
-    for index, frame in iter_frames(path, remember):
-        read += 1
-        yield index, frame
-    if read < len(wanted):
-        raise VideoError(os.fspath(path), f"is cut or damaged: only {read} of {len(wanted)} frames can be read")
-
-
-@dataclass(kw_only=True)
-class VideoInfo:
-    """What is known of a video: its upright size in pixels, how many frames it shows, how many a second (None where it
-    does not say), and what a person should know of it, in short sentences."""
-
-    width: int = 0
-    height: int = 0
-    frame_count: int = 0
-    rate: float | None = None
-    notes: list[str] = field(default_factory=list)
+    return VideoFrames(path, select, all_of_them=True)
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
     """Look at a video; of its pictures only the first is decoded. Raises VideoError."""
-    info = VideoInfo()
-    for _, frame in iter_frames(path, lambda count: setattr(info, "frame_count", count) or [0]):
-        info.height, info.width = frame.shape[:2]
-    container, stream = open_video(os.fspath(path))
-    with container:
-        info.rate = float(stream.average_rate) if stream.average_rate else None
-    return info
+    frames = iter_frames(path, lambda count: [0])
+    next(frames)
+    return frames.info
 
 
 def in_chunks(frames: Iterable[Frame], most: int) -> Iterator[list[Frame]]:
@@ -117,171 +120,236 @@ def in_chunks(frames: Iterable[Frame], most: int) -> Iterator[list[Frame]]:
         yield chunk
 
 
-def _iter_frames(path: str, select: Select) -> Iterator[Frame]:
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a named pipe would block for ever
-        raise VideoError(path, "is not a regular file")
-    if not os.path.getsize(path):
-        raise VideoError(path, "is empty")
-    packets, frame_count = _scan(path)
-    wanted = sorted({int(index) for index in select(frame_count)})
+@dataclass(kw_only=True)
+class _Scan:
+    """The packets of a video, in the order of decoding. `flags` are those of packets.py and of this file, uint16 (n,);
+    `pts` int64 (n,). `places` is the packet of each frame in display order, where timestamps tell it; else None."""
+
+    track: int
+    flags: np.ndarray
+    pts: np.ndarray
+    frame_count: int
+    places: np.ndarray | None
+
+
+def _choose(select: Select, info: VideoInfo) -> list[int]:
+    wanted = sorted({int(index) for index in select(info.frame_count)})
     if wanted and wanted[0] < 0:
         raise ValueError(f"negative frame index {wanted[0]}")
-    timestamps = sorted(packet.pts for packet in packets) if _are_ordered(packets) else None
+    wanted = [index for index in wanted if index < info.frame_count]
+    info.wanted = len(wanted)
+    return wanted
 
+
+def _read_upright(path: str, scan: _Scan, wanted: list[int], info: VideoInfo, all_of_them: bool) -> Iterator[Frame]:
     read = 0
-    if timestamps is not None and any(packet.is_idr for packet in packets):
-        reachable = [index for index in wanted if index < len(timestamps)]
-        _mark_needed(packets, {timestamps[index] for index in reachable})
-        for index, frame in zip(reachable, _decode_needed(path, packets, timestamps, reachable), strict=False):
-            yield index, frame
-            read += 1
-    if read < len(wanted):  # not H.264, or a picture is missing where it was expected
-        rest = wanted[read:]
-        for index, frame in _decode_all(path, timestamps, rest):
-            yield index, frame
-            read += 1
+    for index, frame, stream in _read(path, scan, wanted):
+        image = to_rgb(path, frame)
+        if not read:
+            info.height, info.width = image.shape[:2]
+            info.notes += notes_on(frame, stream)
+        yield index, image
+        read += 1
     if not read:
         raise VideoError(path, "holds no frame that can be decoded")
+    if all_of_them and read < len(wanted):
+        raise VideoError(path, f"is cut or damaged: only {read} of {len(wanted)} frames can be read")
 
 
-def open_video(path: str) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
-    """The container, which the caller closes, and its first video stream. Raises VideoError and FFmpegError."""
-    # an absolute path is never taken for a protocol; tags of old files are often not UTF-8
-    container = av.open(os.path.abspath(path), options=_OPTIONS, metadata_errors="replace")
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:  # the cover of an audio file
-            context = stream.codec_context
-            if context is None:
-                break
-            _check_size(path, context.width, context.height)
-            stream.thread_count = 1  # work is spread over videos, not inside one
-            return container, stream
-    container.close()
-    raise VideoError(path, "holds no video stream that can be decoded")
+def _read(path: str, scan: _Scan, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame, av.VideoStream]]:
+    """The decoded frames of the indices wanted, ascending, with the stream that they come from."""
+    read = 0
+    if scan.places is not None:
+        reachable = [index for index in wanted if index < len(scan.places)]
+        for index, decoded in zip(reachable, _decode_needed(path, scan, reachable), strict=False):
+            yield index, *decoded
+            read += 1
+    if read < len(wanted):  # timestamps don't tell the order, or a picture is missing where it was expected
+        yield from _decode_all(path, scan, wanted[read:])
 
 
-def _check_size(path: str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise VideoError(path, f"has frames of {width}x{height} pixels, over the limit of {MAX_PIXELS // 10**6} MP")
-
-
-def _scan(path: str) -> tuple[list[_Packet], int]:
-    """List the video's packets in decoding order, and its frame count: the header's, else the number of packets,
-    without those that an edit list cuts away."""
-    container, stream = open_video(path)
+def _scan(path: str, info: VideoInfo) -> _Scan:
+    """List the video's packets, and find out how many frames they become."""
+    track, note = choose_track(path)
+    pts, positions, flags = array("q"), array("q"), array("H")
+    container, stream = open_track(path, track)
     with container:
-        length_size = _nal_length_size(stream.codec_context)
-        packets = []
+        inspect = inspector_of(stream.codec_context)
         try:
             for packet in container.demux(stream):
                 if packet.size:
-                    entry = _Packet(pts=packet.pts, is_cut_away=packet.is_discard, is_broken=packet.is_corrupt)
-                    if length_size:
-                        entry.is_reference, entry.is_idr = _inspect_h264(memoryview(packet), length_size)
-                    packets.append(entry)
+                    cut_away, broken = packet.is_discard and _CUT_AWAY, packet.is_corrupt and _BROKEN
+                    flags.append(inspect(packet) | cut_away | broken)
+                    pts.append(_NO_TIME if packet.pts is None else packet.pts)
+                    positions.append(packet.pos or 0)
         except av.error.FFmpegError:
-            if not packets:
+            if not flags:
                 raise
             # the rest of the file is cut or damaged: what came before it can still be used
-        cut_away = sum(packet.is_cut_away for packet in packets)
-        return packets, max((stream.frames or len(packets)) - cut_away, 0)
-
-
-def _nal_length_size(context: av.video.codeccontext.VideoCodecContext) -> int:
-    """Bytes of a NAL unit's length field (ISO/IEC 14496-15, avcC), or 0 where packets can't be inspected."""
-    extradata = context.extradata
-    if context.name != "h264" or not extradata or len(extradata) < 5 or extradata[0] != 1:
-        return 0
-    return (extradata[4] & 3) + 1
-
-
-def _inspect_h264(data: memoryview, length_size: int) -> tuple[bool, bool]:
-    """(is a reference picture, is an IDR picture) of a packet; the safe (True, False) where it is malformed."""
-    position, pictures, reference, idr = 0, 0, False, False
-    while position + length_size < len(data):
-        size = int.from_bytes(data[position : position + length_size], "big")
-        position += length_size
-        if not size or position + size > len(data):
-            return True, False
-        header = data[position]
-        if 1 <= header & 31 <= 5:
-            pictures += 1
-            reference |= bool(header >> 5 & 3)
-            idr |= header & 31 == 5
-        position += size
-    return (reference, idr) if pictures else (True, False)
-
-
-def _are_ordered(packets: list[_Packet]) -> bool:
-    """True if every packet will become one frame whose place in display order its timestamp tells."""
-    timestamps = {packet.pts for packet in packets}
-    return (
-        None not in timestamps
-        and len(timestamps) == len(packets)
-        and not any(packet.is_cut_away or packet.is_broken for packet in packets)
+        missing = _count_missing(stream, positions) if "mov" in container.format.name else 0
+        in_header = stream.frames
+        info.width, info.height = stream.codec_context.width, stream.codec_context.height
+        info.rate = float(stream.average_rate) if stream.average_rate else None
+    scan = _Scan(
+        track=track,
+        flags=np.frombuffer(flags, np.uint16),
+        pts=np.frombuffer(pts, np.int64),
+        frame_count=0,
+        places=None,
     )
+    shown = _is_shown(scan)
+    if _is_decided(scan):
+        scan.places = _places(scan, shown)
+        scan.frame_count = int(shown.sum()) + missing
+    else:
+        scan.frame_count = _count_decoded(path, track) + missing
+    info.frame_count = scan.frame_count
+    info.notes += [note] if note else []
+    if in_header not in (0, scan.frame_count):
+        info.notes.append(f"its header counts {in_header} frames, and {scan.frame_count} are shown")
+    return scan
 
 
-def _mark_needed(packets: list[_Packet], wanted: set[int]) -> None:
-    """Set `needed` on the packets that must be decoded to get the wanted timestamps exactly."""
-    starts = [i for i, packet in enumerate(packets) if packet.is_idr] + [len(packets)]
-    starts[0] = 0  # whatever comes before the first IDR picture goes with it
-    for start, end in itertools.pairwise(starts):
-        last = max((i for i in range(start, end) if packets[i].pts in wanted), default=-1)
-        for i in range(start, end):
-            packets[i].needed = i <= last and (packets[i].is_reference or packets[i].pts in wanted)
+def _count_missing(stream: av.VideoStream, positions: array) -> int:
+    """Pictures that the index of an MP4 has, and that lie beyond the end of a cut file, or behind damage in it."""
+    if len(stream.index_entries) <= len(positions):
+        return 0
+    read = set(positions)
+    return sum(1 for entry in stream.index_entries if entry.size and not entry.is_discard and entry.pos not in read)
 
 
-def _decode_needed(
-    path: str, packets: list[_Packet], timestamps: list[int], indices: list[int]
-) -> Iterator[np.ndarray]:
-    """Yield the frames of `indices` in order, decoding only needed packets; stop at the first that does not come."""
-    expected = iter([timestamps[index] for index in indices])
+def _is_shown(scan: _Scan) -> np.ndarray:
+    return (scan.flags & (SHOWN | _CUT_AWAY)) == SHOWN
+
+
+def _is_decided(scan: _Scan) -> bool:
+    """Whether it is sure without decoding how many frames the packets become.
+
+    Decoders leave out what comes before the first picture that needs no other, or is shown before it.
+    """
+    pictures = np.flatnonzero(scan.flags & (SHOWN | _CUT_AWAY))
+    if not len(pictures) or (scan.flags & UNDECIDED).any():
+        return False
+    first = pictures[0]
+    if not scan.flags[first] & (ALONE | DAMAGED):
+        return False
+    return not scan.flags[first] & START or not (scan.pts[_is_shown(scan)] < scan.pts[first]).any()
+
+
+def _places(scan: _Scan, shown: np.ndarray) -> np.ndarray | None:
+    """The packet of each frame in display order; None where timestamps don't tell, or not believably."""
+    packets = np.flatnonzero(shown)
+    pts = scan.pts[packets]
+    order = np.argsort(pts, kind="stable")
+    ranked = pts[order]
+    if not len(pts) or ranked[0] == _NO_TIME or (np.diff(ranked) == 0).any() or (scan.flags & _BROKEN).any():
+        return None
+    return packets[order] if np.abs(order - np.arange(len(order))).max() <= _MOST_REORDERED else None
+
+
+def _plan(scan: _Scan, wanted: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Runs of packets, first and last, between which the decoder is emptied, and which packets of them are decoded,
+    bool (n,), so that the packets `wanted` (ascending) become the same frames as by decoding everything."""
+    needed = (scan.flags & (REFERENCE | CHANGE)) != 0
+    needed[wanted] = True
+    starts = np.flatnonzero((scan.flags & (START | SHOWN)) == START | SHOWN)
+    if not len(starts) or (scan.flags & CHANGE).any():
+        starts = starts[:0]
+    runs: list[tuple[int, int]] = []
+    for packet in wanted:
+        place = int(np.searchsorted(starts, packet, side="right")) - 1
+        while place >= 0 and scan.pts[starts[place]] > scan.pts[packet]:  # it is shown before what it comes after
+            place -= 1
+        first = int(starts[place]) if place > 0 else 0  # whatever comes before the first start goes with it
+        if runs and first <= runs[-1][1] + 1:
+            first, last = runs.pop()
+            runs.append((first, max(last, int(packet))))
+        else:
+            runs.append((first, int(packet)))
+    return runs, needed
+
+
+def _decode_needed(path: str, scan: _Scan, indices: list[int]) -> Iterator[tuple[av.VideoFrame, av.VideoStream]]:
+    """Yield the frames of `indices` in order, decoding only what they need; stop at the first that does not come."""
+    runs, needed = _plan(scan, np.sort(scan.places[indices]))
+    times = scan.pts[scan.places[indices]].tolist()
+    wanted, expected = set(times), iter(times)
     target = next(expected, None)
-    wanted = {timestamps[index] for index in indices}
-    for frame in _decoded(path, packets):
+    for frame, stream in _decoded(path, scan.track, runs, needed):
         if frame.pts not in wanted:
             continue
         if frame.pts != target:
             return
-        yield to_rgb(path, frame)
+        yield frame, stream
         target = next(expected, None)
         if target is None:
             return
 
 
-def _decode_all(path: str, timestamps: list[int] | None, indices: list[int]) -> Iterator[Frame]:
-    """Yield (index, frame) for `indices`, decoding everything; indices that don't come are left out."""
-    place = {pts: index for index, pts in enumerate(timestamps)} if timestamps is not None else None
+def _decode_all(path: str, scan: _Scan, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame, av.VideoStream]]:
+    """The frames of `indices`, decoding everything; those that don't come are left out."""
+    place = None
+    if scan.places is not None:
+        place = {time: index for index, time in enumerate(scan.pts[scan.places].tolist())}
     wanted, last = set(indices), indices[-1]
-    for count, frame in enumerate(_decoded(path, None)):
+    everything = [(0, len(scan.flags))]
+    for count, (frame, stream) in enumerate(_decoded(path, scan.track, everything)):
         index = count if place is None else place.get(frame.pts, -1)
         if index in wanted:
             wanted.discard(index)
-            yield index, to_rgb(path, frame)
+            yield index, frame, stream
         if index >= last:
             return
 
 
-def _decoded(path: str, packets: list[_Packet] | None) -> Iterator[av.VideoFrame]:
-    """Yield decoded frames, of the needed packets or of all; damaged packets are passed over."""
-    container, stream = open_video(path)
+def _count_decoded(path: str, track: int) -> int:
+    """How many frames the decoder makes of the whole track, as fast as it can: their pixels are not looked at."""
+    container, stream = open_track(path, track)
     with container:
-        context = stream.codec_context
-        number = 0
-        demuxed = container.demux(stream)
-        while True:
-            try:
-                packet = next(demuxed)
-            except (StopIteration, av.error.FFmpegError):  # the end, or the cut end, of the file
-                break
-            if not packet.size:
-                continue
-            needed = packets is None or number >= len(packets) or packets[number].needed
-            number += 1
-            if needed:
-                yield from _decode(context, packet)
-        yield from _decode(context, None)
+        options = stream.codec_context.options
+        stream.codec_context.options = {**options, "skip_loop_filter": "all", "skip_idct": "all"}
+        return sum(1 for _ in _drawn(container, stream, [(0, 2**62)], None))
+
+
+def _decoded(
+    path: str, track: int, runs: list[tuple[int, int]], needed: np.ndarray | None = None
+) -> Iterator[tuple[av.VideoFrame, av.VideoStream]]:
+    """Decoded frames of runs of packets, ascending; of all packets in them, or of the needed ones."""
+    container, stream = open_track(path, track)
+    with container:
+        for frame in _drawn(container, stream, runs, needed):
+            yield frame, stream
+
+
+def _drawn(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    runs: list[tuple[int, int]],
+    needed: np.ndarray | None,
+) -> Iterator[av.VideoFrame]:
+    """Damaged packets are passed over. The decoder is emptied between runs, and at the end."""
+    context = stream.codec_context
+    ahead = iter(runs)
+    first, last = next(ahead, (0, -1))
+    number = -1
+    demuxed = container.demux(stream)
+    while True:
+        try:
+            packet = next(demuxed)
+        except (StopIteration, av.error.FFmpegError):  # the end, or the cut end, of the file
+            break
+        if not packet.size:
+            continue
+        number += 1
+        if number > last:
+            yield from _decode(context, None)
+            first, last = next(ahead, (0, -1))
+            if last < 0:
+                return
+            context.flush_buffers()
+        if number >= first and (needed is None or number >= len(needed) or needed[number]):
+            yield from _decode(context, packet)
+    yield from _decode(context, None)
 
 
 def _decode(context: av.video.codeccontext.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:
@@ -289,16 +357,3 @@ def _decode(context: av.video.codeccontext.VideoCodecContext, packet: av.Packet 
         return context.decode(packet)
     except av.error.FFmpegError:  # one damaged picture: the caller sees that its frame is missing
         return []
-
-
-def to_rgb(path: str, frame: av.VideoFrame) -> np.ndarray:
-    """A decoded frame as RGB uint8 (h, w, 3), upright."""
-    _check_size(path, frame.width, frame.height)
-    image = frame.to_ndarray(format="rgb24")
-    turns = frame.rotation // 90 % 4 if frame.rotation in (-180, -90, 90, 180, 270) else 0  # as OpenCV: no other angle
-    return np.ascontiguousarray(np.rot90(image, turns))
-
-
-def plain(error: av.error.FFmpegError) -> str:
-    """What FFmpeg says of an error."""
-    return error.strerror or str(error)

@@ -7,13 +7,17 @@ import errno
 import fcntl
 import json
 import os
+import sys
 from pathlib import Path
 
-from runtime.errors import OutputError
+from runtime.errors import OutputError, printable
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # Lustre, some NFS and FUSE
 
 
 class Journal:
-    """The records of a file, and the right to add to it, which one process has at a time.
+    """The records of a file, and the right to add to it, which one process has at a time. Where the file system has no
+    locks that is for whoever starts the runs to see to, and a warning says so.
 
     `records` holds what was there at the start. Raises OutputError if another process has the journal open (`busy` says
     what it is doing), if it is damaged, or if it can't be written (`remedy` says what then).
@@ -23,7 +27,7 @@ class Journal:
         self.path = Path(path)
         try:
             self._file = open(self.path, "ab+", buffering=0)  # noqa: SIM115  open until `close`
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
         except BlockingIOError:
             raise OutputError(f"{path}: {busy}") from None
         except OSError as error:
@@ -31,6 +35,20 @@ class Journal:
         if overwrite:
             self._file.truncate(0)
         self.records = self._load()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            print(
+                printable(
+                    f"warning: {self.path}: can't be locked ({error.strerror}); "
+                    "see to it that no two runs share this output, or their results get mixed up"
+                ),
+                file=sys.stderr,
+            )
 
     def _load(self) -> list[dict]:
         """Read what is there, and cut off a line that was not finished."""

@@ -1,5 +1,6 @@
 """Videos encoded again."""
 
+import json
 import re
 from pathlib import Path
 
@@ -82,6 +83,24 @@ def with_sound(path, frames):
             container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(picture.encode(None))
         container.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize("suffix", [".MOV", ".mkv", ".avi"])
+def test_the_result_is_an_mp4_whatever_it_was(root, suffix):
+    real, _ = data.pair(root)
+    part, frames = Path(real.path).parent, media.face_frames(12, 160, 96, 60)
+    with av.open(str(part / f"{real.id}{suffix}"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    (part / "metadata.json").write_text(json.dumps({f"{real.id}{suffix}": {"label": "REAL"}}))
+    assert compress_videos.main(["--root-dir", str(root)]) == 0
+    folder = root / "compressed" / part.name
+    assert [path.name for path in folder.iterdir()] == [f"{real.id}.mp4"]
+    assert streams(folder / f"{real.id}.mp4") == {"video": ("h264", 12)}
 
 
 def test_what_cannot_be_encoded(root, capsys):

@@ -1,6 +1,7 @@
 """Listing a data root: every entry is usable, or said not to be."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -53,15 +54,18 @@ def test_fake_of_unknown_origin_is_its_own_source(tmp_path):
 @pytest.mark.parametrize(
     "name, entry, message",
     [
-        ("../x.mp4", REAL, "not the name of an .mp4"),
-        ("sub/x.mp4", REAL, "not the name of an .mp4"),
-        ("..\\x.mp4", REAL, "not the name of an .mp4"),
-        ("/etc/x.mp4", REAL, "not the name of an .mp4"),
-        (".mp4", REAL, "not the name of an .mp4"),
-        ("x.avi", REAL, "not the name of an .mp4"),
-        ("x\n.mp4", REAL, "not the name of an .mp4"),
-        ("x.mp4", {"label": "real"}, "label 'real': must be REAL or FAKE"),
+        ("../x.mp4", REAL, "not the name of a video"),
+        ("sub/x.mp4", REAL, "not the name of a video"),
+        ("..\\x.mp4", REAL, "not the name of a video"),
+        ("/etc/x.mp4", REAL, "not the name of a video"),
+        (".mp4", REAL, "not the name of a video"),
+        ("._x.mp4", REAL, "not the name of a video"),
+        ("x.txt", REAL, "not the name of a video"),
+        ("x\n.mov", REAL, "not the name of a video"),
+        ("x.mp4", {"label": "rael"}, "label 'rael' must be REAL or FAKE"),
         ("x.mp4", {"label": ["FAKE"]}, "must be REAL or FAKE"),
+        ("x.mp4", {"is_fake": 2}, "is_fake 2 must be 0 or 1"),
+        ("x.mp4", {"is_fake": 0, "label": "FAKE"}, "label FAKE and is_fake 0 contradict each other"),
         ("x.mp4", {}, "label None"),
         ("x.mp4", "FAKE", "must be an object"),
         ("x.mp4", fake("../a.mp4"), "original '../a.mp4': not the name"),
@@ -94,7 +98,78 @@ def test_same_name_in_two_parts(tmp_path):
     write_part(tmp_path, "p_2", {"a.mp4": REAL, "b.mp4": REAL})
     data = read_data_root(tmp_path)
     assert [(v.part, v.id) for v in data.videos] == [("p_1", "a"), ("p_2", "b")]
-    assert data.problems == {"p_2/a.mp4": "p_1 has a video of this name too"}
+    assert data.problems == {"p_2/a.mp4": "p_1/a.mp4 has the same id, a; rename or remove one"}
+
+
+def test_every_container_is_taken(tmp_path):
+    """The id has no ending, the path has its own; an original is found by its id."""
+    entries = {"a.MP4": REAL, "b.mov": REAL, "c.avi": fake("a.mp4"), "d.MkV": fake("b.mov"), "e.f.WEBM": REAL}
+    part = write_part(tmp_path, "p", entries)
+    data = read_data_root(tmp_path)
+    assert data.problems == {} and [video.name for video in data.videos] == sorted(entries)
+    assert {video.id: video.original for video in data.videos} == {
+        "a": None,
+        "b": None,
+        "c": "a",
+        "d": "b",
+        "e.f": None,
+    }
+    assert {Path(video.path) for video in data.videos} == {part / name for name in entries}
+
+
+def test_one_id_in_two_containers(tmp_path):
+    """Both files are named. A fake of that id may be of either, and is left out."""
+    write_part(tmp_path, "p_1", {"clip.mov": REAL, "clip.mp4": REAL, "a.mp4": REAL})
+    write_part(tmp_path, "p_2", {"a.AVI": REAL, "f.mp4": fake("a.AVI"), "b.mp4": REAL, "g.mp4": fake("b.mp4")})
+    data = read_data_root(tmp_path)
+    assert [f"{v.part}/{v.name}" for v in data.videos] == ["p_1/a.mp4", "p_1/clip.mov", "p_2/b.mp4", "p_2/g.mp4"]
+    assert data.problems == {
+        "p_1/clip.mp4": "p_1/clip.mov has the same id, clip; rename or remove one",
+        "p_2/a.AVI": "p_1/a.mp4 has the same id, a; rename or remove one",
+        "p_2/f.mp4": "its original may be p_1/a.mp4 or p_2/a.AVI; rename or remove one",
+    }
+
+
+def test_labels_of_the_test_release_and_in_any_case(tmp_path):
+    entries = {
+        "a.mp4": {"is_fake": 0, "augmentations": []},
+        "b.mp4": {"is_fake": 1, "augmentations": []},
+        "c.mp4": {"is_fake": True, "label": "fake", "original": "a.mp4"},
+        "d.mp4": {"label": "Real"},
+    }
+    write_part(tmp_path, "p", entries)
+    data = read_data_root(tmp_path)
+    assert data.problems == {}
+    assert [(v.id, v.is_fake, v.original) for v in data.videos] == [
+        ("a", False, None),
+        ("b", True, None),
+        ("c", True, "a"),
+        ("d", False, None),
+    ]
+
+
+def test_byte_order_mark(tmp_path):
+    folder = write_part(tmp_path, "p", {"a.mp4": REAL})
+    path = folder / "metadata.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [video.id for video in read_data_root(tmp_path).videos] == ["a"]
+
+
+def test_a_key_that_is_there_twice(tmp_path):
+    text = (
+        '{"a.mp4": {"label": "REAL"}, "b.mp4": {"label": "REAL", "label": "FAKE"}, "c.mp4": {"label": "REAL"}, '
+        '"f.mp4": {"label": "FAKE", "original": "a.mp4"}, "a.mp4": {"label": "FAKE"}}'
+    )
+    folder = write_part(tmp_path, "p", text)
+    for name in "abcf":
+        (folder / f"{name}.mp4").touch()
+    data = read_data_root(tmp_path)
+    assert [video.id for video in data.videos] == ["c"]
+    assert data.problems == {
+        "p/a.mp4": 'the key "a.mp4" is there twice; leave one out',
+        "p/b.mp4": 'the key "label" is there twice; leave one out',
+        "p/f.mp4": "its original a.mp4 is not among the real videos",
+    }
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,33 @@ def test_metadata_files(files):
     assert code == 0 and result["roc_auc"] == 0.625 and list(result["groups"]) == ["x", "y"]
 
 
+@pytest.mark.parametrize(
+    "entry", [lambda fake: {"is_fake": fake, "augmentations": []}, lambda fake: {"is_fake": fake > 0}]
+)
+def test_the_test_release(files, entry):
+    """With a byte order mark too."""
+    content = json.dumps({name: entry(label) for name, label in TRUTH.items()})
+    (files / "metadata.json").write_text(content, encoding="utf-8-sig")
+    code, result = run(files, labels="metadata.json")
+    assert code == 0 and {key: result[key] for key in FIGURES} == FIGURES
+
+
+def test_labels_of_metadata_in_any_case(files):
+    content = {name: {"label": ("real", "Fake")[label]} for name, label in TRUTH.items()}
+    (files / "m.json").write_text(json.dumps(content))
+    assert run(files, labels="m.json")[1]["roc_auc"] == 0.625
+
+
+def test_folds_of_other_containers_and_held_back(files):
+    names = {"a.mp4": "a.MOV", "b.mp4": "b.avi", "c.mp4": "c.mkv", "d.mp4": "d.mp4"}
+    write_csv(files / "submission.csv", {names[name]: score for name, score in SCORES.items()})
+    write_csv(files / "labels.csv", {names[name]: label for name, label in TRUTH.items()})
+    lines = [f"{video},0_0.png,0,{video},0,{fold}" for video, fold in (("a", 0), ("b", -1), ("c", -1), ("d", 1))]
+    (files / "folds.csv").write_text("\n".join(["video,file,label,original,frame,fold", *lines]), encoding="utf-8-sig")
+    code, result = run(files, "--folds-csv", str(files / "folds.csv"))
+    assert code == 0 and list(result["groups"]) == ["0", "1", "-1"] and result["groups"]["-1"]["videos"] == 2
+
+
 def test_folds(files, capsys):
     """Ids are strings; a video without a fold is a group of its own."""
     rows = [("a", 0), ("a", 0), ("d", 0), ("c", 12)]
@@ -199,9 +226,18 @@ def test_at_most_twenty_worst(files):
         ("m.json", "{", "m.json: is no JSON"),
         ("m.json", "[1]", "m.json: must be an object with an entry for each video"),
         ("m.json", "{}", "m.json: must be an object with an entry for each video"),
-        ("m.json", '{"a.mp4": {"label": "fake"}}', "m.json: a.mp4: label 'fake' must be REAL or FAKE"),
+        ("m.json", '{"a.mp4": {"label": "fakee"}}', "m.json: a.mp4: label 'fakee' must be REAL or FAKE"),
         ("m.json", '{"a.mp4": {"label": ["FAKE"]}}', "m.json: a.mp4: label ['FAKE'] must be REAL or FAKE"),
-        ("m.json", '{"a.mp4": "FAKE"}', "m.json: a.mp4: label None must be REAL or FAKE"),
+        ("m.json", '{"a.mp4": {}}', "m.json: a.mp4: label None must be REAL or FAKE"),
+        ("m.json", '{"a.mp4": "FAKE"}', 'm.json: a.mp4: must be an object such as {"label": "REAL"}'),
+        ("m.json", '{"a.mp4": {"is_fake": 2}}', "m.json: a.mp4: is_fake 2 must be 0 or 1"),
+        ("m.json", '{"a.mp4": {"is_fake": 1, "label": "REAL"}}', "m.json: a.mp4: label REAL and is_fake 1 contradict"),
+        (
+            "m.json",
+            '{"a.mp4": {}, "a.mp4": {"is_fake": 1}}',
+            'm.json: a.mp4: the key "a.mp4" is there twice; leave one',
+        ),
+        ("m.json", '{"a.mp4": {"is_fake": 0, "is_fake": 1}}', 'm.json: a.mp4: the key "is_fake" is there twice'),
     ],
 )
 def test_bad_input(files, capsys, name, text, message):

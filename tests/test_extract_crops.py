@@ -90,9 +90,91 @@ def test_damaged_boxes(root, capsys, text):
     assert "boxes/noise.json: is damaged (" in out and "delete it and run detect_original_faces.py\n" in out
 
 
-def test_a_fake_that_is_shorter_or_smaller_than_its_original(root):
-    _, fake = data.pair(root)
-    frames = [frame[:100, :200] for frame in media.opencv_frames(fake.path)[:15]]
-    media.write_video(fake.path, frames)
+@pytest.mark.parametrize("width, height", [(960, 540), (320, 180), (240, 134), (242, 136)])
+def test_a_fake_at_another_scale_is_cut_at_scaled_boxes(root, capsys, width, height):
+    """480x270 before; where a side is rounded to an even number too."""
+    real, fake = data.pair(root)
+    frames = media.opencv_frames(fake.path)
+    before = cv2.imread(str(root / "crops" / fake.id / "10_0.png"))
+    media.write_video(fake.path, [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
     assert extract_crops.main(["--root-dir", str(root)]) == 0
-    assert {path.name for path in (root / "crops" / fake.id).iterdir()} <= {"0_0.png", "10_0.png"}
+    assert "note" not in capsys.readouterr().out
+    crop = cv2.imread(str(root / "crops" / fake.id / "10_0.png"))
+    assert np.abs(np.divide(crop.shape, before.shape)[:2] - [height / 270, width / 480]).max() < 0.03
+    assert np.abs(cv2.resize(crop, before.shape[1::-1]).astype(int) - before).mean() < 12
+    assert (root / "crops" / real.id / "10_0.png").stat().st_mtime_ns < (root / "crops" / fake.id).stat().st_mtime_ns
+
+
+def test_a_fake_of_another_shape_fails(root, capsys):
+    """Its crops would show background: as when a rotation was lost, or bars were cut off."""
+    real, fake = data.pair(root)
+    frames = media.opencv_frames(fake.path)
+    turned = (
+        f"{fake.path}: has frames of 270x480 pixels, its original {real.id}.mp4 of 480x270: the faces' boxes don't fit"
+    )
+    for changed, line in (
+        ([np.rot90(frame) for frame in frames], turned),
+        ([frame[15:-15] for frame in frames], "has frames of 480x240 pixels, its original"),
+    ):
+        media.write_video(fake.path, changed)
+        assert extract_crops.main(["--root-dir", str(root)]) == 1
+        out, err = capsys.readouterr()
+        assert line in out and "; turn, crop or pad it as its original, or remove it\n" in out
+        assert "crops: 4 of 5 done" in out and "1 failed" in err
+
+
+def test_a_fake_and_its_original_that_are_turned_by_their_tags(root):
+    real, fake = data.pair(root)
+    frames = [np.rot90(frame) for frame in media.opencv_frames(fake.path)]
+    media.write_video(fake.path, frames)
+    media.set_rotation(fake.path, 90)
+    assert media.opencv_frames(fake.path)[0].shape == media.opencv_frames(real.path)[0].shape
+    assert extract_crops.main(["--root-dir", str(root)]) == 0
+
+
+def test_a_fake_of_another_frame_rate_fails(root, capsys):
+    real, fake = data.pair(root)
+    media.write_video(fake.path, media.opencv_frames(fake.path)[::2], rate=15)
+    assert extract_crops.main(["--root-dir", str(root)]) == 1
+    out = capsys.readouterr().out
+    line = (
+        f"{fake.path}: has 12 frames at 15 a second, its original {real.id}.mp4 24 frames at 30 a second: frames of the"
+    )
+    assert line in out and "encode it at its original's rate, or remove it\n" in out
+
+
+@pytest.mark.parametrize("count", [15, 30])
+def test_a_fake_of_another_length_is_done_with_a_warning(root, capsys, count):
+    """As FaceForensics++'s Face2Face. The original's boxes are there for frames 0, 10 and 20."""
+    real, fake = data.pair(root)
+    frames = media.opencv_frames(fake.path)
+    media.write_video(fake.path, (frames + frames)[:count])
+    warning = (
+        f"has {count} frames at 30 a second, its original {real.id}.mp4 24 frames at 30 a second: "
+        "only the frames that both have are used"
+    )
+    for _ in range(2):  # also where it was done before
+        assert extract_crops.main(["--root-dir", str(root)]) == 0
+        assert f"  note: {fake.id}: {warning}\n" in capsys.readouterr().out
+        assert data.summary(root, "crops")["warnings"] == {fake.id: [warning]}
+    names = sorted(path.name for path in (root / "crops" / fake.id).iterdir())
+    assert names == ["0_0.png", "10_0.png", "20_0.png"][: 2 + (count > 20)]
+
+
+def test_another_original_is_looked_at_again(root, capsys):
+    """Its boxes stay as they are: the fake's crops depend on the original's size too."""
+    real, _ = data.pair(root)
+    media.write_video(real.path, media.face_frames(24, 270, 480, 90))
+    assert extract_crops.main(["--root-dir", str(root)]) == 1
+    assert "has frames of 480x270 pixels, its original" in capsys.readouterr().out
+
+
+def test_crops_of_the_version_before_are_done_again_for_fakes_only(root, capsys):
+    """It looked at no original: what it recorded has no identity of it."""
+    path = root / ".preprocessing" / "crops.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        del record["warnings"], record["inputs"][2:]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert extract_crops.main(["--root-dir", str(root)]) == 0
+    assert "crops: 5 to do, 3 of them done before" in capsys.readouterr().out

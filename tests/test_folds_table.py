@@ -54,7 +54,8 @@ def test_columns_in_another_order_and_more_of_them(write):
         ("a,0_0.png,0.5,a,0,0", "line 3: label '0.5' is not 0 or 1"),
         ("a,0_0.png,0,a,x,0", "line 3: frame 'x' is not a whole number"),
         ("a,0_0.png,0,a,0,", "line 3: fold '' is not a whole number"),
-        ("a,0_0.png,0,a,0,-1", "line 3: fold '-1' is not a whole number"),
+        ("a,0_0.png,0,a,0,-2", "line 3: fold '-2' is not a whole number from -1 on"),
+        ("a,0_0.png,0,a,-1,0", "line 3: frame '-1' is not a whole number"),
         ("a,0_0.png,0,a,inf,0", "line 3: frame 'inf' is not a whole number"),
         ("a,0_0.png,0", "line 3: frame '' is not a whole number"),
         ("../a,0_0.png,0,a,0,0", "line 3: video '../a' is no name of a file"),
@@ -129,6 +130,25 @@ def test_validation_takes_every_second_crop(drawn):
     rows = validation_rows(read_folds(drawn), fold=2)
     expected = pd.read_csv(drawn).query("fold == 2 and frame % 20 == 0")
     assert [list(row) for row in rows] == expected.values.tolist()
+
+
+def test_what_is_held_back_is_never_trained_on(write):
+    """Whatever is held out; and it can be validated with."""
+    lines = [f"{kind}{fold},0_0.png,{int(kind == 'f')},r{fold},0,{fold}" for fold in (-1, 0, 1) for kind in "rf"]
+    table = read_folds(write(*lines))
+    for fold, others in ((0, {1}), (1, {0}), (-1, {0, 1}), (7, {0, 1})):
+        for oversample in (True, False):
+            rows = training_rows(table, fold=fold, epoch=0, seed=1, oversample=oversample)
+            assert {row.fold for row in rows} == others
+    assert {row.video for row in validation_rows(table, fold=-1)} == {"r-1", "f-1"}
+    with pytest.raises(InputError, match=r"there is no other \(there are folds -1 \(held back\), 0\)"):
+        training_rows(table[table["fold"] < 1], fold=0, epoch=0, seed=1)
+
+
+def test_byte_order_mark(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text(f"{HEAD}\na,0_0.png,0,a,0,0\n", encoding="utf-8-sig")
+    assert read_folds(path)["video"].tolist() == ["a"]
 
 
 def test_folds_that_are_not_there(write):

@@ -255,13 +255,15 @@ def test_names_that_matplotlib_could_take_for_something_else(root, tmp_path, cap
     [
         ("f22", "--video f22: not among the 3 videos of the data root; did you mean f2?"),
         ("004.mp4", "--video 004.mp4: not among the 3 videos of the data root; did you mean 004?"),
-        ("zzzzzz", "; an id is a file name without .mp4, such as 004"),
-        ("gone", "--video gone: can't be used: part_0/gone.mp4: there is no such video (No such file or directory)"),
+        ("004.AVI", "--video 004.AVI: not among the 3 videos of the data root; did you mean 004?"),
+        ("zzzzzz", "; an id is a file name without its ending, such as 004"),
+        ("gone", "--video gone: can't be used: part_0/gone.MOV: there is no such video (No such file or directory)"),
+        ("gone.mov", "can't be used: part_0/gone.MOV: there is no such video (No such file or directory)"),
     ],
 )
 def test_unknown_ids(root, tmp_path, capsys, video, message):
     path = root / "part_0" / "metadata.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "gone.mp4": {"label": "REAL"}}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "gone.MOV": {"label": "REAL"}}))
     assert error_of(capsys, root, video, tmp_path / "s.png").endswith(message)
 
 

@@ -1,6 +1,9 @@
 """The journal: what comes back after every kind of stop."""
 
+import errno
+import fcntl
 import json
+import os
 
 import pytest
 
@@ -58,6 +61,32 @@ def test_one_process_at_a_time(path):
         opened(path)
     journal.close()
     opened(path).close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP])
+def test_a_file_system_without_locks(path, monkeypatch, capsys, number):
+    """Lustre without -o flock, some NFS and FUSE: the run goes on, and its user knows what is not looked after."""
+
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    journal = opened(path)
+    journal.add({"number": 3})
+    journal.close()
+    assert len(records(path)) == 4
+    warning = f"warning: {path}: can't be locked ({os.strerror(number)}); see to it that no two runs share this output"
+    assert capsys.readouterr().err.startswith(warning)
+
+
+def test_a_lock_that_is_refused_for_another_reason(path, monkeypatch, capsys):
+    def flock(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OutputError, match=r"can't be written \(Operation not permitted\); make room"):
+        opened(path)
+    assert capsys.readouterr().err == ""
 
 
 def test_where_it_cannot_be_written(tmp_path):

@@ -13,6 +13,7 @@ from preprocessing.make_metadata import main
 
 SCRIPT = Path(__file__).resolve().parents[1] / "preprocessing" / "make_metadata.py"
 REAL = {"label": "REAL", "split": "train", "original": None}
+NO_VIDEO = "not the name of a video, which ends in .mp4, .mov, .avi, .mkv or the like"
 FACEFORENSICS = [
     "original_sequences/youtube/c23/videos/000.mp4",
     "original_sequences/youtube/c23/videos/004.mp4",
@@ -209,6 +210,16 @@ def test_rubbish_is_other_content(tmp_path, content):
     assert metadata(root) == {"YouTube-real": {"1.mp4": REAL}}
 
 
+def test_a_key_that_is_there_twice_is_other_content(tmp_path):
+    """Though JSON's usual readers would find what is to be written: the data root would leave that video out."""
+    source, root = write_source(tmp_path, ["YouTube-real/1.mp4"]), tmp_path / "root"
+    path = root / "YouTube-real" / "metadata.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'{{"1.mp4": {{}}, "1.mp4": {json.dumps(REAL)}}}')
+    assert run("celebdf", source, root) == 1
+    assert run("celebdf", source, root, "--overwrite") == 0 and read_data_root(root).problems == {}
+
+
 def test_formatting_is_no_content(tmp_path):
     source, root = write_source(tmp_path, ["YouTube-real/1.mp4"]), tmp_path / "root"
     path = root / "YouTube-real" / "metadata.json"
@@ -245,7 +256,7 @@ def test_celebdf_linked(tmp_path):
 
 
 def test_problems_of_celebdf(tmp_path, capsys):
-    odd = ["Celeb-synthesis/id1_id0_0009.mp4", "Celeb-synthesis/id1.mp4", "YouTube-real/00001.MP4"]
+    odd = ["Celeb-synthesis/id1_id0_0009.mp4", "Celeb-synthesis/id1.mp4", "YouTube-real/00170.MOV"]
     source, root = write_source(tmp_path, [*CELEBDF, *odd]), tmp_path / "root"
     (source / "List_of_testing_videos.txt").write_text(
         "1 Celeb-synthesis/id0_id1_0000.mp4\n1 YouTube-real/00300.mp4\n2 YouTube-real/00170.mp4\n"
@@ -253,16 +264,64 @@ def test_problems_of_celebdf(tmp_path, capsys):
     assert run("celebdf", source, root) == 1
     assert left_out(capsys) == {
         "Celeb-synthesis/id0_id1_0000.mp4": "List_of_testing_videos.txt says real of it",
-        "Celeb-synthesis/id1.mp4": "not named id<target>_id<source>_<clip>.mp4, as fakes of Celeb-DF are",
-        "Celeb-synthesis/id1_id0_0009.mp4": "its original id1_0009.mp4 is not among the real videos",
-        "YouTube-real/00001.MP4": "not the name of an .mp4",
+        "Celeb-synthesis/id1.mp4": "not named id<target>_id<source>_<clip>, as fakes of Celeb-DF are",
+        "Celeb-synthesis/id1_id0_0009.mp4": "its original id1_0009 is not among the real videos",
+        "YouTube-real/00170.mp4": "YouTube-real/00170.MOV has the same id, 00170; rename or remove one",
         "YouTube-real/00300.mp4": "List_of_testing_videos.txt names it, but it is not there",
         "List_of_testing_videos.txt line 3": "'2 YouTube-real/00170.mp4' is not 0 or 1 and a path",
     }
     assert metadata(root) == {
         "Celeb-real": {"id0_0000.mp4": REAL, "id1_0003.mp4": REAL},
-        "YouTube-real": {"00170.mp4": REAL},
+        "YouTube-real": {"00170.MOV": REAL},
     }
+
+
+def test_celebdf_in_other_containers(tmp_path):
+    """The list of testing videos and the fakes' names tell videos by their ids."""
+    paths = ["Celeb-real/id0_0000.avi", "Celeb-real/id1_0003.MP4", "Celeb-synthesis/id0_id1_0000.mkv"]
+    source, root = write_source(tmp_path, paths), tmp_path / "root"
+    (source / "List_of_testing_videos.txt").write_text(
+        "0 Celeb-synthesis/id0_id1_0000.mp4\n1 Celeb-real/id1_0003.mp4\n"
+    )
+    assert run("celebdf", source, root) == 0
+    assert metadata(root) == {
+        "Celeb-real": {"id0_0000.avi": REAL, "id1_0003.MP4": {"label": "REAL", "split": "test", "original": None}},
+        "Celeb-synthesis": {"id0_id1_0000.mkv": fake("id0_0000.avi", "test")},
+    }
+    assert links(root) == {path: "../../source/" + path for path in paths}
+    assert read_data_root(root).problems == {}
+
+
+def test_faceforensics_in_other_containers(tmp_path):
+    paths = [
+        "original_sequences/youtube/c23/videos/000.avi",
+        "original_sequences/actors/c23/videos/01__exit_phone_room.MOV",
+        "manipulated_sequences/Deepfakes/c23/videos/000_004.MP4",
+        "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__exit_phone_room__YVGY8LOK.mkv",
+    ]
+    source, root = write_source(tmp_path, paths), tmp_path / "root"
+    assert run("faceforensics", source, root) == 0
+    assert metadata(root) == {
+        "ffpp_youtube": {"000.avi": REAL},
+        "ffpp_actors": {"01__exit_phone_room.MOV": REAL},
+        "ffpp_Deepfakes": {"Deepfakes_000_004.MP4": fake("000.avi")},
+        "ffpp_DeepFakeDetection": {
+            "DeepFakeDetection_01_02__exit_phone_room__YVGY8LOK.mkv": fake("01__exit_phone_room.MOV")
+        },
+    }
+    assert links(root)["ffpp_Deepfakes/Deepfakes_000_004.MP4"] == "../../source/" + paths[2]
+    assert read_data_root(root).problems == {}
+
+
+def test_files_that_are_no_videos_are_named(tmp_path, capsys):
+    others = ["readme.txt", "._00170.mp4", "a\nb", "x.zip", "y.zip", "z.zip"]
+    source = write_source(tmp_path, [*CELEBDF, *(f"YouTube-real/{name}" for name in others)])
+    for _ in range(2):
+        assert run("celebdf", source, source) == 0
+        out = capsys.readouterr().out
+        named = "._00170.mp4, a\\nb, readme.txt, x.zip, y.zip and 1 more"
+        assert out.startswith(f"note: YouTube-real: no videos by their names, left out: {named}\npart ")
+    assert out.count("note: ") == 1  # metadata.json is ours
 
 
 def test_problems_of_faceforensics(tmp_path, capsys):
@@ -272,7 +331,7 @@ def test_problems_of_faceforensics(tmp_path, capsys):
         fakes.format("Deepfakes") + "000.mp4",
         fakes.format("DeepFakeDetection") + "02_01__exit_phone_room__YVGY8LOK.mp4",
         fakes.format("DeepFakeDetection") + "01_02.mp4",
-        fakes.format("Face2Face") + "000_004.avi",
+        fakes.format("Face2Face") + "000_004_1.avi",
         "original_sequences/youtube/c23/videos/a\nb.mp4",
         "original_sequences/youtube/c23/videos/readme.txt",
         "original_sequences/youtube/c23/videos/.000.mp4",
@@ -282,11 +341,11 @@ def test_problems_of_faceforensics(tmp_path, capsys):
     (source / "original_sequences/actors/c23/videos/gone.mp4").symlink_to("nowhere")
     assert run("faceforensics", source, root) == 1
     assert left_out(capsys) == {
-        odd[0]: "its original 007.mp4 is not among the real videos",
-        odd[1]: "not named <target>_<source>.mp4, two numbers, as fakes of FaceForensics++ are",
-        odd[2]: "its original 02__exit_phone_room.mp4 is not among the real videos",
-        odd[3]: "not named <actor>_<actor>__<scene>__<code>.mp4, as fakes of DeepFakeDetection are",
-        odd[4]: "not named <target>_<source>.mp4, two numbers, as fakes of FaceForensics++ are",
+        odd[0]: "its original 007 is not among the real videos",
+        odd[1]: "not named <target>_<source>, two numbers, as fakes of FaceForensics++ are",
+        odd[2]: "its original 02__exit_phone_room is not among the real videos",
+        odd[3]: "not named <actor>_<actor>__<scene>__<code>, as fakes of DeepFakeDetection are",
+        odd[4]: "not named <target>_<source>, two numbers, as fakes of FaceForensics++ are",
         "original_sequences/youtube/c23/videos/a\\nb.mp4": "its name can't be printed; rename it",
         "original_sequences/actors/c23/videos/folder.mp4": "is not a regular file",
         "original_sequences/actors/c23/videos/gone.mp4": "there is no such video (No such file or directory)",
@@ -318,17 +377,18 @@ def test_something_else_at_its_place(tmp_path, capsys, kind):
     assert run("celebdf", source, root, "--overwrite") == 1
     assert left_out(capsys) == {
         "Celeb-real/id0_0000.mp4": f"something else is at {place}; remove that",
-        "Celeb-synthesis/id0_id1_0000.mp4": "its original id0_0000.mp4 is not among the real videos",
+        "Celeb-synthesis/id0_id1_0000.mp4": "its original id0_0000 is not among the real videos",
     }
     assert before.items() <= states(root).items()
     assert metadata(root) == {"Celeb-real": {"id1_0003.mp4": REAL}, "YouTube-real": {"00170.mp4": REAL}}
 
 
 def test_name_that_another_part_has(tmp_path, capsys):
-    root = write_source(tmp_path, ["dfdc_train_part_0/00170.mp4"], "root")
-    (root / "dfdc_train_part_0" / "metadata.json").write_text(json.dumps({"00170.mp4": REAL}))
+    root = write_source(tmp_path, ["dfdc_train_part_0/00170.mov"], "root")
+    (root / "dfdc_train_part_0" / "metadata.json").write_text(json.dumps({"00170.mov": REAL}))
     assert run("celebdf", write_source(tmp_path, CELEBDF), root) == 1
-    assert left_out(capsys) == {"YouTube-real/00170.mp4": "dfdc_train_part_0 has a video named 00170.mp4 too"}
+    reason = "dfdc_train_part_0/00170.mov has the same id, 00170; rename or remove one"
+    assert left_out(capsys) == {"YouTube-real/00170.mp4": reason}
     assert read_data_root(root).problems == {} and len(read_data_root(root).videos) == 4
 
 
@@ -394,30 +454,53 @@ def test_the_folder_above_the_source_as_data_root(tmp_path):
         ("x.mp4,", "x.mp4", "label '': must be REAL, FAKE, 0 or 1 (1 is fake)"),
         ("x.mp4", "x.mp4", "must have two fields, a path and a label, not 1"),
         ("x.mp4,REAL,train", "x.mp4", "must have two fields, a path and a label, not 3"),
-        (",REAL", "''", "not an .mp4, in small letters"),
-        ("x.MP4,REAL", "x.MP4", "not an .mp4, in small letters"),
-        ("x.avi,REAL", "x.avi", "not an .mp4, in small letters"),
-        ("a/.x.mp4,REAL", "a/.x.mp4", "not the name of an .mp4"),
-        ("a\\x.mp4,REAL", "a\\x.mp4", "not the name of an .mp4"),
+        (",REAL", "''", NO_VIDEO),
+        ("x.txt,REAL", "x.txt", NO_VIDEO),
+        ("a/.x.mp4,REAL", "a/.x.mp4", NO_VIDEO),
+        ("a\\x.mp4,REAL", "a\\x.mp4", "its name has a backslash; rename it"),
         ("x\x07.mp4,REAL", "x\\x07.mp4", "its name can't be printed; rename it"),
         ("gone.mp4,REAL", "gone.mp4", "there is no such video (No such file or directory)"),
-        ("a/fine.mp4,REAL", "a/fine.mp4", "source has a video named fine.mp4 too"),
-        ("fine.mp4,FAKE", "fine.mp4", "source has a video named fine.mp4 too"),
+        ("a/fine.mp4,REAL", "a/fine.mp4", "source/fine.mp4 has the same id, fine; rename or remove one"),
+        ("fine.AVI,REAL", "fine.AVI", "source/fine.mp4 has the same id, fine; rename or remove one"),
+        ("./fine.mp4,REAL", "fine.mp4", "line 1 says the same; leave one out"),
     ],
 )
 def test_problems_of_a_csv(tmp_path, capsys, line, path, message):
-    source, root = write_source(tmp_path, ["fine.mp4", "x.mp4", "x.MP4", "a/fine.mp4", "a/.x.mp4"]), tmp_path / "root"
+    paths = ["fine.mp4", "fine.AVI", "x.mp4", "x.txt", "a/fine.mp4", "a/.x.mp4"]
+    source, root = write_source(tmp_path, paths), tmp_path / "root"
     labels = write_labels(tmp_path, f"fine.mp4,REAL\n{line}\n")
     assert run("csv", source, root, "--labels", labels) == 1
     assert left_out(capsys) == {f"{path} (line 2 of labels.csv)": message}
     assert metadata(root) == {"source": {"fine.mp4": REAL}}
 
 
-def test_a_wrong_label_in_the_first_line_is_no_header(tmp_path, capsys):
-    source = write_source(tmp_path, ["fine.mp4", "x.mp4"])
-    labels = write_labels(tmp_path, "x.mp4,fakee\nfine.mp4,REAL\n")
+def test_a_path_with_two_labels(tmp_path, capsys):
+    """However it is spelled; neither is taken."""
+    source, root = write_source(tmp_path, ["a.mp4", "d/b.mp4", "c.mp4"]), tmp_path / "root"
+    text = "path,label\na.mp4,REAL\nd/b.mp4,0\nc.mp4,1\n./a.mp4,FAKE\nd//b.mp4,FAKE\nd/./b.mp4,real\n"
+    assert run("csv", source, root, "--labels", write_labels(tmp_path, text)) == 1
+    assert left_out(capsys) == {
+        "a.mp4 (labels.csv)": "is REAL in line 2 and FAKE in line 5; leave the wrong one out",
+        "d/b.mp4 (labels.csv)": "is REAL in line 3 and FAKE in line 6 and REAL in line 7; leave the wrong one out",
+    }
+    assert metadata(root) == {"source": {"c.mp4": fake(None)}}
+
+
+def test_csv_of_other_containers(tmp_path):
+    paths = ["x.MOV", "set/y.avi", "set/z.Ts"]
+    source, root = write_source(tmp_path, paths), tmp_path / "root"
+    labels = write_labels(tmp_path, "x.MOV,REAL\nset/y.avi,FAKE\nset/z.Ts,1.0\n")
+    assert run("csv", source, root, "--labels", labels) == 0
+    assert metadata(root) == {"source": {"x.MOV": REAL}, "set": {"y.avi": fake(None), "z.Ts": fake(None)}}
+    assert links(root)["set/y.avi"] == "../../source/set/y.avi" and read_data_root(root).problems == {}
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "./x.mov", "a/.x.AVI"])
+def test_a_wrong_label_in_the_first_line_is_no_header(tmp_path, capsys, name):
+    source = write_source(tmp_path, ["fine.mp4", name])
+    labels = write_labels(tmp_path, f"{name},fakee\nfine.mp4,REAL\n")
     assert run("csv", source, tmp_path / "root", "--labels", labels) == 1
-    assert list(left_out(capsys)) == ["x.mp4 (line 1 of labels.csv)"]
+    assert list(left_out(capsys)) == [f"{name} (line 1 of labels.csv)"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from preprocessing.outputs import new_file
-from preprocessing.stage import Item, Stage, run_stage
+from preprocessing.stage import Item, Made, Stage, run_stage
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError
 
@@ -56,7 +56,7 @@ def copy(suffix, task):
         if text == "full":
             raise OSError(28, "No space left on device")
         file.write_text(text + suffix)
-    return {"files": 1, "letters": len(text)}
+    return Made({"files": 1, "letters": len(text)}, [f"is odd: {text}"] if text.startswith("odd") else [])
 
 
 def make_impossible():
@@ -101,6 +101,7 @@ def test_everything_is_done_once(root, capsys):
         "done": 5,
         "done_before": 5,
         "made": {"files": 5, "letters": 60},
+        "warnings": {},
         "failed": {},
         "left_out": {},
         "settings": {"suffix": ""},
@@ -158,6 +159,44 @@ def test_many_failures_are_not_all_printed(root, capsys):
     assert len(summary(root)["left_out"]) == 30
 
 
+def test_warnings_are_told_by_every_run_and_fail_nothing(root, capsys):
+    (root / "part" / "b.mp4").write_text("odd \x1b[2J")
+    (root / "part" / "c.mp4").write_text("bad")
+    assert run(root) == 1
+    out = capsys.readouterr().out
+    assert "copies: 4 of 5 done" in out and "  note: b: is odd: odd \\x1b[2J\n  failed: c: " in out
+    (root / "part" / "c.mp4").write_text("odd one")
+    for done_before in (4, 5):
+        assert run(root) == 0 and summary(root)["done_before"] == done_before
+        out, err = capsys.readouterr()
+        assert "  note: b: is odd: odd \\x1b[2J\n  note: c: is odd: odd one\n" in out and "error" not in err
+        assert summary(root)["warnings"] == {"b": ["is odd: odd \x1b[2J"], "c": ["is odd: odd one"]}
+    (root / "part" / "b.mp4").write_text("even")
+    assert run(root) == 0 and list(summary(root)["warnings"]) == ["c"]
+
+
+def test_many_warnings_are_not_all_printed(root, capsys):
+    entries = {f"{number}.mp4": {"label": "REAL"} for number in range(30)}
+    (root / "part" / "metadata.json").write_text(json.dumps(entries))
+    for name in entries:
+        (root / "part" / name).write_text("odd")
+    assert run(root) == 0
+    out = capsys.readouterr().out
+    assert out.count("  note: ") == 20
+    assert f"  and 10 more, see {root}/.preprocessing/copies.summary.json\n" in out
+    assert len(summary(root)["warnings"]) == 30
+
+
+def test_a_journal_from_before_there_were_warnings(root):
+    assert run(root) == 0
+    path = root / ".preprocessing" / "copies.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        assert record.pop("warnings") == []
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert run(root) == 0 and summary(root)["done_before"] == 5 and summary(root)["warnings"] == {}
+
+
 def test_a_full_disk_ends_the_run_with_what_was_done(root, capsys):
     (root / "part" / "c.mp4").write_text("full")
     assert run(root) == 1
@@ -197,10 +236,20 @@ def test_a_root_that_cannot_be_written(root, capsys):
     assert err == f"error: {root}/.preprocessing: can't be made (Permission denied); the data root must be writable\n"
 
 
-def test_damaged_journal(root, capsys):
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"item": 1}',
+        '{"item": "a", "settings": "", "inputs": [], "counts": {}, "warnings": 3}',
+        '{"item": "a", "settings": "", "inputs": [], "counts": {}, "warnings": [3]}',
+        '{"item": "a", "settings": "", "inputs": [], "counts": {}, "other": []}',
+    ],
+    ids=range(4),
+)
+def test_damaged_journal(root, capsys, line):
     assert run(root) == 0
     with open(root / ".preprocessing" / "copies.jsonl", "a") as file:
-        file.write('{"item": 1}\n')
+        file.write(f"{line}\n")
     assert run(root) == 1
     assert "copies.jsonl: line 6 is damaged; delete the file to start anew" in capsys.readouterr().err
 
@@ -221,7 +270,7 @@ def work(output):
     time.sleep(0.3)
     with new_file(output) as file:
         file.write_text(os.environ["RANK"])
-    return {{"files": 1}}
+    return Made({{"files": 1}}, [f"by rank {{os.environ['RANK']}}"])
 def make_work():
     return work
 if __name__ == "__main__":
@@ -239,5 +288,6 @@ if __name__ == "__main__":
     assert finished.stdout.count("copies: 5 of 5 done") == 1  # rank 0 alone speaks
     assert set(copies(root).values()) == {"0", "1"}
     assert len((root / ".preprocessing" / "copies.jsonl").read_text().splitlines()) == 5
+    assert finished.stdout.count("  note: ") == 5 and "  note: a: by rank " in finished.stdout
     again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert again.returncode == 0 and "5 of them done before" in again.stdout

@@ -72,6 +72,17 @@ def test_unpacks_a_part(tmp_path, root, capsys):
     assert unpack_part.main(["--check", f"{root / PART}/"]) == 0
 
 
+def test_videos_of_any_container(tmp_path, root, capsys):
+    metadata = {"a.MP4": REAL, "b.mov": FAKE, "c.Mkv": REAL}
+    assert unpack(write_zip(tmp_path / "x.zip", metadata=metadata), root) == 0
+    assert [video.id for video in read_data_root(root).videos] == ["a", "b", "c"]
+    (root / PART / "d.AVI").touch()
+    (root / PART / "._a.MP4").touch()  # a Mac's notes on it
+    assert unpack_part.main(["--check", str(root / PART)]) == 1
+    err = assert_one_line(capsys, str(root / PART), "is no complete part (1 entry is wrong)")
+    assert "  d.AVI: has no entry in metadata.json\n" in err
+
+
 def test_zeros_in_front_are_left_out(tmp_path, root):
     assert unpack(write_zip(tmp_path / "x.zip", part="dfdc_train_part_03"), root) == 0
     assert os.listdir(root) == [PART]
@@ -141,9 +152,9 @@ def link(name):
         (f"{PART}/sub/x.mp4", "is in a folder within the part's folder"),
         (f"{PART}//x.mp4", "is in a folder within the part's folder"),
         (f"{PART}/sub/", "is in a folder within the part's folder"),
-        (f"{PART}/..", "is neither an .mp4 nor metadata.json"),
-        (f"{PART}/run.sh", "is neither an .mp4 nor metadata.json"),
-        (f"{PART}/other.json", "is neither an .mp4 nor metadata.json"),
+        (f"{PART}/..", "is neither a video nor metadata.json"),
+        (f"{PART}/run.sh", "is neither a video nor metadata.json"),
+        (f"{PART}/other.json", "is neither a video nor metadata.json"),
         (f"{PART}/.x.mp4", "has a name that no video has"),
         (f"{PART}/..\\x.mp4", "has a name that no video has"),
         (link(f"{PART}/x.mp4"), "is no plain file"),
@@ -212,7 +223,7 @@ def test_encrypted(tmp_path, root, capsys):
     [
         ({"videos": ["a.mp4"]}, ["  b.mp4: there is no such video (No such file or directory)"]),
         ({"videos": ["a.mp4", "b.mp4", "c.mp4"]}, ["  c.mp4: has no entry in metadata.json"]),
-        ({"metadata": METADATA | {"b.mp4": {"label": 1}}}, ["  b.mp4: label 1: must be REAL or FAKE"]),
+        ({"metadata": METADATA | {"b.mp4": {"label": 1}}}, ["  b.mp4: label 1 must be REAL or FAKE"]),
         ({"metadata": "{", "videos": METADATA}, ["  metadata.json: is no JSON ("]),
         ({"metadata": "{}", "videos": ["a.mp4"]}, ["  metadata.json: lists no video"]),
         ({"metadata": "{}", "videos": []}, ["  metadata.json: lists no video"]),

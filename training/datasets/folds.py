@@ -9,6 +9,7 @@ import pandas as pd
 
 from runtime.errors import InputError
 
+HELD_BACK = -1  # the fold whose rows are never trained on: a published test set (generate_folds.py --splits)
 VALIDATION_STEP = 20  # frames: every second crop of a held-out video
 _NAMES = ("video", "file", "original")
 _NUMBERS = ("label", "frame", "fold")
@@ -58,13 +59,13 @@ def read_folds(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def training_rows(table: pd.DataFrame, *, fold: int, epoch: int, seed: int, oversample: bool = True) -> list[Row]:
-    """The rows of an epoch in its order: those outside `fold`, with as many fakes as real crops.
+    """The rows of an epoch in its order: those outside `fold` and not held back, with as many fakes as real crops.
 
     Fakes are drawn anew each epoch; all are taken where there are fewer, or without `oversample`. Rows and order are
     those of the published pipeline for the same table, epoch and seed. Raises InputError where nothing is left.
     """
     epoch_seed = (epoch + 1) * seed % _SEEDS
-    rows = table[table["fold"] != fold]
+    rows = table[~table["fold"].isin([fold, HELD_BACK])]
     if rows.empty:
         raise InputError(f"fold {fold} is held out and there is no other ({_folds_of(table)}); deal out more folds")
     if oversample:
@@ -102,17 +103,20 @@ def _check_names(path: str, column: pd.Series, *, optional: bool) -> None:
 def _whole_numbers(path: str, column: pd.Series) -> pd.Series:
     """A column of text as int64. Raises InputError for the first that is no whole number, or no label."""
     numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
+    least = HELD_BACK if column.name == "fold" else 0
     most = 1 if column.name == "label" else 2**31
-    good = ((numbers >= 0) & (numbers <= most) & (numbers % 1 == 0)).to_numpy()
+    good = ((numbers >= least) & (numbers <= most) & (numbers % 1 == 0)).to_numpy()
     if not good.all():
         line = int((~good).argmax())
-        wanted = "0 or 1" if column.name == "label" else "a whole number"
+        wanted = {"label": "0 or 1", "fold": f"a whole number from {HELD_BACK} on"}.get(column.name, "a whole number")
         raise InputError(f"{path}, line {line + 2}: {column.name} {column.iloc[line]!r} is not {wanted}; {_REMEDY}")
     return numbers.astype(np.int64)
 
 
 def _folds_of(table: pd.DataFrame) -> str:
-    folds = ", ".join(str(fold) for fold in sorted(table["fold"].unique()))
+    folds = ", ".join(
+        f"{fold} (held back)" if fold == HELD_BACK else f"{fold}" for fold in sorted(table["fold"].unique())
+    )
     return f"there are folds {folds}"
 
 
