@@ -32,9 +32,9 @@ def list_videos(folder: str, *, only_mp4: bool, outputs: Sequence[str]) -> Listi
         raise InputError(f"--test-dir {folder}: can't be read ({error.strerror}); name a folder with videos") from error
     hidden = [name for name in names if name.startswith(".")]
     ours = _written_here(folder, outputs)
-    seen = [name for name in names if not name.startswith(".") and name != METADATA and not ours.fullmatch(name)]
+    seen = [name for name in names if not name.startswith(".") and name != METADATA]
     videos = [name for name in seen if (name.endswith(".mp4") if only_mp4 else is_video_name(name))]
-    left_out = [name for name in seen if name not in set(videos)]
+    left_out = [name for name in seen if name not in set(videos) and not ours.fullmatch(name)]
     if not videos:
         wanted = "*.mp4" if only_mp4 else "video, by its name"
         raise InputError(f"--test-dir {folder}: holds no {wanted}{_others(left_out, hidden)}; nothing was written")

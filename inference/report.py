@@ -128,8 +128,10 @@ def _account(result: VideoResult, frames_wanted: int) -> str:
         with_face = len({face.frame for face in result.faces})
         account += f"{_count(len(result.faces), 'face')} found, on {with_face} of them."
     if result.at_face_limit:
-        unseen = f" {_count(result.left_out, 'face')} more were found and left out." if result.left_out else ""
-        account += f"{unseen} The limit of faces was reached; the last frame that was looked at is {result.last_frame}."
+        if result.left_out:
+            account += f" {_count(result.left_out, 'face')} more left out, as the limit of faces was reached."
+        if result.frames != result.frames_wanted:
+            account += f" Later frames were not looked at: the limit was reached at frame {result.last_frame}."
     elif result.frames == result.frames_wanted < frames_wanted:
         account += " The video has no more frames."
     elif result.frames < frames_wanted:

@@ -33,8 +33,9 @@ from runtime.ranks import Ranks
 
 # Median SSIM of the crops' borders, where nothing is forged, below which a fake and its original may not show the same
 # moments. Measured: 0.97 to 0.99 for fakes as they come, 0.88 and more for those encoded again at rate factor 40 or
-# scaled to a quarter; 0.5 to 0.2 where a moving camera is 1 to 10 frames late, 0.86 and 0.81 where a still one is 30 and
-# 60. So what stands still tells nothing, and strong grain that was encoded away (0.2 to 0.8) is taken for misaligned.
+# scaled to a quarter; 0.5 to 0.2 where a moving camera is 1 to 10 frames late, 0.86 and 0.81 where a still one is 30
+# and 60. So what stands still tells nothing, and strong grain that was encoded away (0.2 to 0.8) is taken for
+# misaligned.
 LEAST_SIMILAR = 0.85
 _LEAST_SIDE = 40  # pixels: on smaller crops SSIM's windows at the border reach into the face
 _ROUNDED = 3  # pixels that a crop's side may lack: its ends and the margin are cut to whole numbers

@@ -13,6 +13,7 @@ from training.zoo.checkpoints import save_model
 from training.zoo.classifiers import DeepFakeClassifier
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+FORMATS = {".avi": "avi", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts", ".mov": "mov", ".mpg": "mpeg"}
 ENCODER = "tf_efficientnet_b0_ns"
 SIZE = 64
 
@@ -53,13 +54,20 @@ def write_video(
     container_options: dict | None = None,
     pix_fmt: str = "yuv420p",
     rate: int = 30,
+    color: dict | None = None,
 ) -> Path:
-    """Encode RGB frames; `timestamps` in units of 1/(10 * rate) s make the frame rate variable."""
-    with av.open(str(path), "w", format="mp4", options=container_options or {}) as container:
+    """Encode RGB frames; `timestamps` in units of 1/(10 * rate) s make the frame rate variable. `color` sets the
+    encoder's tags, such as color_trc."""
+    container_format = FORMATS.get(path.suffix.lower(), "mp4")
+    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {"crf": "23"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt
-        stream.codec_context.time_base = Fraction(1, 10 * rate)
+        stream.codec_context.time_base = Fraction(
+            1, rate if container_format in ("avi", "mpeg") or "mpeg2" in codec else 10 * rate
+        )
+        for tag, value in (color or {}).items():
+            setattr(stream.codec_context, tag, value)
         for i, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts = timestamps[i] if timestamps else 10 * i
@@ -82,10 +90,15 @@ def write_audio(path: Path) -> Path:
 
 
 def set_rotation(path: Path, degrees: int) -> None:
-    """Write a display matrix into an MP4's video track header (ISO/IEC 14496-12, tkhd)."""
-    data = bytearray(path.read_bytes())
     cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    matrix = np.array([cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    set_display_matrix(path, (cos, sin, -sin, cos))
+
+
+def set_display_matrix(path: Path, values: tuple[float, float, float, float]) -> None:
+    """Write a display matrix (a, b, c, d) into an MP4's first track header (ISO/IEC 14496-12, tkhd)."""
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (round(value * 65536) for value in values)
+    matrix = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes()
     header = data.index(b"tkhd")
     start = header + 4 + 40  # version 0: the matrix follows 40 bytes of flags, times, ids and volume
     assert data[header + 4] == 0, "tkhd version 1"

@@ -77,7 +77,8 @@ def folder(tmp_path_factory, face_video, noise_video):
     os.mkfifo(folder / "bad pipe.mp4")
     (folder / "a folder.mp4").mkdir()
     (folder / "notes.txt").touch()
-    (folder / "shouting.MP4").touch()
+    shutil.copy(face_video, folder / "ok shouting.MP4")
+    (folder / "._ok face.mp4").write_text("Mac OS X")
     (folder / "ok rotated 180.mp4").rename(folder / "none upside down.mp4")
     odd_name = os.fsencode(folder) + b'/bad \xff\x1b[31m<b>,"\n.mp4'
     with open(odd_name, "wb") as file:
@@ -98,8 +99,12 @@ def test_one_row_for_each_video_whatever_happens(finished, folder):
     output, process = finished
     assert process.returncode == 0, process.stderr
     rows = read_csv(output)
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".mp4") and not (folder / name).is_dir())
-    assert len(names) == 23
+    names = sorted(
+        name
+        for name in os.listdir(folder)
+        if name.lower().endswith(".mp4") and not name.startswith(".") and not (folder / name).is_dir()
+    )
+    assert len(names) == 24
     assert rows[0] == ["filename", "label"] and [name for name, _ in rows[1:]] == names
     for name, label in rows[1:]:
         assert 0 <= float(label) <= 1
@@ -109,22 +114,28 @@ def test_one_row_for_each_video_whatever_happens(finished, folder):
 def test_summary_for_machines(finished):
     output, _ = finished
     summary = json.loads(output.with_suffix(".summary.json").read_text())
-    assert summary["videos"] == 23 and summary["scored"] == 9
+    assert summary["videos"] == 24 and summary["scored"] == 10
     assert summary["no_face"] == ["none 1x1.mp4", "none noise.mp4", "none upside down.mp4"]
     assert len(summary["unreadable"]) == 11 and not summary["failed"]
     assert summary["unreadable"]["bad empty.mp4"] == "is empty"
     assert summary["unreadable"]["bad pipe.mp4"] == "is not a regular file"
-    assert set(summary["fewer_frames"]) == {"short cut, index in front.mp4", "short one frame.mp4"}
+    assert set(summary["fewer_frames"]) == {"short cut, index in front.mp4"}
+    assert summary["short"] == {"short one frame.mp4": 1}
+    assert summary["left_out"] == ["a folder.mp4/", "notes.txt"] and summary["hidden"] == ["._ok face.mp4"]
+    assert summary["at_face_limit"] == {"crowd.mp4": {"faces": 15, "left_out": 17, "frames": 1, "last_frame": 0}}
     assert summary["settings"]["frames_per_video"] == 4
 
 
 def test_summary_for_people(finished):
     _, process = finished
     out = process.stdout
-    assert "Predicting 23 videos" in out and "23 videos, 9 scored" in out
-    assert "2 other files are not *.mp4 and are left out" in out
+    assert "Predicting 24 videos" in out and "24 videos, 10 scored" in out
+    assert "left out: notes.txt: no video, by its name" in out and "left out: a folder.mp4/: a folder" in out
+    assert "left out: 1 hidden file\n" in out
     assert "no face found, 0.5: none noise.mp4" in out and "unreadable, 0.5: bad text.mp4" in out
-    assert "1 of 4 frames (short, cut or damaged): short one frame.mp4" in out
+    assert "of 4 frames (short, cut or damaged): short cut, index in front.mp4" in out
+    assert "1 of 4 frames (it has no more): short one frame.mp4" in out
+    assert "limit of 15 faces reached (1 frames looked at, the last is 0, 17 left out): crowd.mp4" in out
     assert "video/s" in process.stderr
     for text in (out, process.stderr):
         assert "Traceback" not in text and "Warning" not in text
@@ -158,7 +169,7 @@ def test_what_could_not_be_read_is_tried_again(finished, folder, weights_dir, ca
     before = output.read_bytes()
     output.unlink()
     assert predict_folder.main(arguments(weights_dir, folder, output)) == 0
-    assert "Predicting 23 videos, 12 of them done before" in capsys.readouterr().out
+    assert "Predicting 24 videos, 13 of them done before" in capsys.readouterr().out
     assert output.read_bytes() == before
 
 
@@ -346,9 +357,12 @@ def fails(capsys, args):
 def test_empty_folder(tmp_path, weights_dir, capsys):
     folder = single(tmp_path, None)
     output = tmp_path / "s.csv"
-    assert "holds no *.mp4; nothing was written" in fails(capsys, arguments(weights_dir, folder, output))
+    assert "holds no video, by its name; nothing was written" in fails(capsys, arguments(weights_dir, folder, output))
+    (folder / "x.txt").touch()
+    assert "only 1 other files (x.txt); nothing" in fails(capsys, arguments(weights_dir, folder, output))
     (folder / "x.avi").touch()
-    assert "holds no *.mp4, only 1 other files" in fails(capsys, arguments(weights_dir, folder, output))
+    only = arguments(weights_dir, folder, output, "--only-mp4")
+    assert "holds no *.mp4, only 2 other files (x.avi, x.txt)" in fails(capsys, only)
     assert not output.exists()
 
 
@@ -489,3 +503,58 @@ def test_predict_submission_script(tmp_path, face_video):
         [str(script), single(tmp_path, face_video), "s.csv"], capture_output=True, text=True, cwd=tmp_path
     )
     assert run.returncode == 1 and run.stderr.count("final_") == 7 and "download_weights.sh" in run.stderr
+
+
+def test_every_container_and_what_is_left_out(tmp_path, weights_dir, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mov", "b.MKV", "c.avi", "d.M4V", "e.mp4"):
+        codec = "mpeg4" if name == "c.avi" else "libx264"
+        media.write_video(folder / name, media.face_frames(4), codec=codec, options={})
+    (folder / "clip.xyz").touch()
+    output = folder / "s.csv"  # our own files are not left out
+    for _ in range(2):
+        assert predict_folder.main(arguments(weights_dir, folder, output, "--strict")) == 1
+        summary = json.loads((folder / "s.summary.json").read_text())
+        assert summary["left_out"] == ["clip.xyz"] and summary["scored"] == 5
+        assert "left out: clip.xyz" in capsys.readouterr().out
+    assert [name for name, _ in read_csv(output)[1:]] == ["a.mov", "b.MKV", "c.avi", "d.M4V", "e.mp4"]
+    (folder / "clip.xyz").unlink()
+    assert predict_folder.main(arguments(weights_dir, folder, output, "--strict")) == 0
+    assert predict_folder.main(arguments(weights_dir, folder, output, "--strict", "--only-mp4")) == 1
+    assert [name for name, _ in read_csv(output)[1:]] == ["e.mp4"]
+
+
+def test_face_limit_and_spreading(tmp_path, weights_dir, capsys):
+    """A wall of faces hides what comes after it, unless faces are spread."""
+    folder, output = tmp_path / "videos", tmp_path / "s.csv"
+    folder.mkdir()
+    wall = np.tile(media.face_frames(1, 160, 160, 150)[0], (2, 4, 1))
+    close = media.face_frames(4, 640, 320, 200)
+    media.write_video(folder / "v.mp4", [wall] * 4 + close, options={"crf": "12"})
+    faces = tmp_path / "faces.csv"
+    flags = ["--frames-per-video", "8", "--max-faces", "12", "--faces-csv", str(faces)]
+
+    def frames_with_faces(*more):
+        assert predict_folder.main(arguments(weights_dir, folder, output, *flags, *more)) == 0
+        limit = json.loads(output.with_suffix(".summary.json").read_text())["at_face_limit"]["v.mp4"]
+        return [int(row[1]) for row in read_csv(faces)[1:]], limit
+
+    frames, limit = frames_with_faces()
+    assert len(frames) == 12 and set(frames) == {0, 1} and limit["last_frame"] == 1 and limit["frames"] == 2
+    assert "limit of 12 faces reached" in capsys.readouterr().out
+    frames, limit = frames_with_faces("--spread-faces")
+    assert len(frames) == 12 and set(frames) >= {0, 1, 2, 3, 4, 7} and limit["last_frame"] == 7
+    assert limit["left_out"] > 20
+
+
+def test_notes_are_told(tmp_path, weights_dir, capsys):
+    folder, output = tmp_path / "videos", tmp_path / "s.csv"
+    folder.mkdir()
+    media.write_video(folder / "v.mp4", media.face_frames(4))
+    media.set_display_matrix(folder / "v.mp4", (0.7, 0.7, -0.7, 0.7))
+    page = tmp_path / "r.html"
+    assert predict_folder.main(arguments(weights_dir, folder, output, "--report", str(page))) == 0
+    note = "frames are read as they are stored"
+    assert note in capsys.readouterr().out and note in page.read_text()
+    assert note in json.loads(output.with_suffix(".summary.json").read_text())["notes"]["v.mp4"][0]

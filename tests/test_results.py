@@ -223,15 +223,19 @@ def test_summary():
         result("c", NO_FACE, frames=32),
         result("d", UNREADABLE, error="is empty"),
         result("e", FAILED, error="a defect"),
-        result("f", frames=9, at_face_limit=True),
+        result("f", frames=9, at_face_limit=True, left_out=2, last_frame=80),
+        result("g", frames=9, frames_wanted=9, notes=["HDR"]),
     ]
     assert summarise(results, 32) == {
-        "videos": 6,
-        "scored": 3,
+        "videos": 7,
+        "scored": 4,
         "no_face": ["c"],
         "unreadable": {"d": "is empty"},
         "failed": {"e": "a defect"},
         "fewer_frames": {"b": 9},
+        "short": {"g": 9},
+        "at_face_limit": {"f": {"faces": 0, "left_out": 2, "frames": 9, "last_frame": 80}},
+        "notes": {"g": ["HDR"]},
     }
 
 
