@@ -58,7 +58,7 @@ def write_video(
 ) -> Path:
     """Encode RGB frames; `timestamps` in units of 1/(10 * rate) s make the frame rate variable. `color` sets the
     encoder's tags, such as color_trc."""
-    container_format = FORMATS.get(path.suffix.lower(), "mp4")
+    container_format = FORMATS.get(Path(path).suffix.lower(), "mp4")
     with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {"crf": "23"})
         stream.height, stream.width = frames[0].shape[:2]
