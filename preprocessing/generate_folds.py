@@ -25,7 +25,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import networkx
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
@@ -152,13 +154,17 @@ def choose_split(data: DataRoot, cropped: Sequence[Cropped], n_splits: int, seed
 
 def group_originals(cropped: Sequence[Cropped]) -> list[list[str]]:
     """Originals that share people, directly or by way of others, sorted; each is in one group."""
-    graph = networkx.Graph()
-    for each in cropped:
-        original = ("original", each.video.source)
-        graph.add_node(original)
-        graph.add_edges_from((original, ("person", person)) for person in people_of(each.video))
-    groups = networkx.connected_components(graph)
-    return sorted(sorted(name for kind, name in group if kind == "original") for group in groups)
+    links = [
+        (("original", each.video.source), ("person", person)) for each in cropped for person in people_of(each.video)
+    ]
+    originals = sorted({("original", each.video.source) for each in cropped})
+    nodes = {node: number for number, node in enumerate([*originals, *sorted({person for _, person in links})])}
+    ends = np.array([(nodes[original], nodes[person]) for original, person in links], int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
+    groups: dict[int, list[str]] = {}
+    for (_, name), group in zip(originals, connected_components(graph, directed=False)[1].tolist(), strict=False):
+        groups.setdefault(group, []).append(name)
+    return sorted(groups.values())
 
 
 def deal_out(groups: Sequence[list[str]], n_splits: int, seed: int) -> dict[str, int]:
