@@ -96,6 +96,7 @@ def set_rotation(path: Path, degrees: int) -> None:
 
 def set_display_matrix(path: Path, values: tuple[float, float, float, float]) -> None:
     """Write a display matrix (a, b, c, d) into an MP4's first track header (ISO/IEC 14496-12, tkhd)."""
+    path = Path(path)
     data = bytearray(path.read_bytes())
     a, b, c, d = (round(value * 65536) for value in values)
     matrix = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes()

@@ -1,6 +1,7 @@
 """Crops: the reference's folders, pixel for pixel."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -127,7 +128,7 @@ def test_a_fake_and_its_original_that_are_turned_by_their_tags(root):
     real, fake = data.pair(root)
     frames = [np.rot90(frame) for frame in media.opencv_frames(fake.path)]
     media.write_video(fake.path, frames)
-    media.set_rotation(fake.path, 90)
+    media.set_rotation(Path(fake.path), 90)
     assert media.opencv_frames(fake.path)[0].shape == media.opencv_frames(real.path)[0].shape
     assert extract_crops.main(["--root-dir", str(root)]) == 0
 

@@ -146,7 +146,7 @@ def test_what_is_wrong_with_the_list_is_told(root, capsys):
     out, err = capsys.readouterr()
     assert "copies: 1 of 1 done" in out and "0 failed, 2 left out" in err
     assert "  left out: part/gone.mp4: there is no such video (No such file or directory)\n" in out
-    assert "  left out: part/../x.mp4: not the name of an .mp4 beside the metadata.json\n" in out
+    assert "  left out: part/../x.mp4: not the name of a video beside the metadata.json\n" in out
 
 
 def test_many_failures_are_not_all_printed(root, capsys):
