@@ -129,7 +129,13 @@ def predict(folder: Path, models: list[Path], *flags: str) -> dict:
     command = [sys.executable, str(Path(__file__).parents[1] / "predict_folder.py"), "--test-dir", str(folder)]
     command += ["--weights-dir", str(models[0].parent), "--models", *(model.name for model in models)]
     started = time.time()
-    process = subprocess.run([*command, "--output", str(output), *flags], capture_output=True, text=True, check=False)
+    command += ["--output", str(output), *flags]
+    try:
+        process = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=MOST_SECONDS * len(list(folder.iterdir()))
+        )
+    except subprocess.TimeoutExpired as error:
+        process = subprocess.CompletedProcess(command, 124, "", f"stopped after {error.timeout:.0f} s")
     rows, summary = {}, {}
     if output.exists():
         with open(output, newline="", errors="surrogateescape") as file:

@@ -64,11 +64,20 @@ def test_scores_in_fp32(expected, checkpoints):
     for name, result in predict(paths, checkpoints, precision="fp32").items():
         faces = np.array([face.probabilities for face in result.faces]).T
         assert faces.shape == (2, expected[name]["faces"])
-        differences = np.abs(faces - expected[name]["face_scores"])
-        # a side of a box that is a whole number but for rounding is cut off differently from CPU to CPU
-        assert (differences > 0.002).any(axis=0).sum() <= 1 and differences.max() < 0.02
+        differences = np.abs(faces - expected[name]["face_scores"]).max(axis=0)
+        enlarged = np.array([is_enlarged(face.bbox) for face in result.faces])
+        assert (differences[~enlarged] <= 0.002).all()
+        # OpenCV's cubic enlargement (Intel's IPP in it) rounds some pixels differently on CPUs without AVX-512: on one
+        # of them one face of these videos moved by 0.0021
+        assert (differences[enlarged] > 0.002).sum() <= 1 and (differences[enlarged] < 0.004).all()
         np.testing.assert_allclose(result.model_scores, expected[name]["model_scores"], atol=0.001)
         assert result.score == pytest.approx(expected[name]["score"], abs=0.001)
+
+
+def is_enlarged(bbox) -> bool:
+    """Whether a face with its margin of a third is smaller than the 380 pixels that the models see."""
+    sides = bbox[2] - bbox[0], bbox[3] - bbox[1]
+    return max(side + 2 * (side // 3) for side in sides) < 380
 
 
 @pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
