@@ -5,6 +5,7 @@ Nothing here is needed: every caller has a PyTorch path for when the package is 
 
 import functools
 import importlib.util
+import math
 import sys
 import threading
 import warnings
@@ -17,6 +18,7 @@ from torch import nn
 
 _PRECISION_HINT = {"fp32": "f32", "bf16": "bf16"}
 _KEPT_SHAPES = 128  # MTCNN asks for about ten shapes for each size of video
+_KEPT_BYTES = 2**24  # of input: each thread keeps ten times as much, and 8K frames are seldom
 
 
 def is_installed() -> bool:
@@ -89,6 +91,8 @@ class OpenVinoNetwork:
 
     def _for_shape(self, shape: tuple[int, ...]) -> "_Compiled":
         with self._lock:
+            if 4 * math.prod(shape) > _KEPT_BYTES:
+                return self._compile(shape)
             compiled = self._compiled.get(shape)
             if compiled is None:
                 compiled = self._compiled[shape] = self._compile(shape)
