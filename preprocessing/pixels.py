@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 from preprocessing.video_file import check_size
 
@@ -72,7 +72,8 @@ def notes_on(frame: av.VideoFrame, stream: av.video.stream.VideoStream) -> list[
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """a, b, c, d, or None where the file has no matrix."""
     try:
-        data = next((data for data in frame.side_data if data.type is Type.DISPLAYMATRIX), None)
+        # not frame.side_data: what that makes and the frame hold each other, and are never freed
+        data = next((data for data in SideDataContainer(frame) if data.type is Type.DISPLAYMATRIX), None)
     except ValueError:  # the frame has data of a kind that PyAV doesn't know; the angle it tells all the same
         turn = np.exp(1j * np.deg2rad(frame.rotation))
         a, b = round(turn.real * _ONE), round(-turn.imag * _ONE)
