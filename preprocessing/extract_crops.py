@@ -89,7 +89,7 @@ def make_work(image_format: str) -> Callable[[Task], Made]:
     def cut_faces(task: Task) -> Made:
         path, boxes_path, original, output = task
         boxes = read_boxes(boxes_path)
-        matched = match(path, original) if boxes and original else Match()
+        matched = match_or_empty(path, original, output) if boxes and original else Match()
         pixels = 2 * np.array([*matched.scale, *matched.scale])  # of this video, for one of the boxes'
         files = 0
         with new_folder(output) as folder:
@@ -104,6 +104,17 @@ def make_work(image_format: str) -> Callable[[Task], Made]:
         return Made({"files": files}, matched.warnings)
 
     return cut_faces
+
+
+def match_or_empty(fake: str, original: str, output: Path) -> Match:
+    """As `match`; crops that were made before the two were compared show any place, and go where they don't match."""
+    try:
+        return match(fake, original)
+    except ItemError:
+        if output.exists():
+            with new_folder(output):
+                pass  # nothing is in it
+        raise
 
 
 def read_boxes(path: Path) -> Boxes:

@@ -122,6 +122,7 @@ def test_a_fake_of_another_shape_fails(root, capsys):
         out, err = capsys.readouterr()
         assert line in out and "; turn, crop or pad it as its original, or remove it\n" in out
         assert "crops: 4 of 5 done" in out and "1 failed" in err
+        assert list((root / "crops" / fake.id).iterdir()) == []  # those of before are no longer trained on
 
 
 def test_a_fake_and_its_original_that_are_turned_by_their_tags(root):
