@@ -1,16 +1,18 @@
 """Videos per minute of the reference recipe and of this project, stage by stage, in one run.
 
-    python -m benchmarks.predict [--videos DIR] [--models CKPT ...] [--device cpu] [--rounds 2]
+    python -m benchmarks.predict [--videos DIR] [--models CKPT ...] [--device cpu] [--rounds 2] [--count N]
 
 Input: 1080p videos (one is made where none are given: 10 s, 300 frames, one face) and B7 checkpoints (random weights
 where none are given: as fast, but no detector). Output: a table in Markdown. A stage's figure is seconds for one video
 with nothing else running; "together" is what counts: seconds a video when many are done. "score" is the largest
-difference from the recipe's score of a video, "memory" the peak beyond what the loaded models take. Runs alternate, so
-that a machine that changes its pace does not favour one side. Leave the machine alone meanwhile.
+difference from the recipe's score of a video, "memory" the peak beyond what the loaded models take, "GPU" the most that
+was allocated on one, with the models. Runs alternate, so that a machine that changes its pace does not favour one side.
+On a GPU a round is 64 videos, of which the recipe, ten times slower, takes 16. Leave the machine alone meanwhile.
 """
 
 import argparse
 import gc
+import itertools
 import statistics
 import tempfile
 import threading
@@ -47,10 +49,12 @@ class Contender:
     name: str
     stages: Callable[[str], tuple[float, float, float]]
     together: Callable[[list[str]], list[float]]
+    share: float = 1  # of a round's videos that it is given
     stage_seconds: tuple[float, float, float] = (0, 0, 0)
     seconds: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     megabytes: float = 0
+    gpu_megabytes: float = 0
 
 
 def recipe(checkpoints: list[str], device: torch.device) -> Contender:
@@ -60,8 +64,12 @@ def recipe(checkpoints: list[str], device: torch.device) -> Contender:
         runner.predict(path)
         return runner.times[-1]
 
+    on_gpu = device.type == "cuda"
     return Contender(
-        name=f"recipe, {'fp16' if device.type == 'cuda' else 'fp32'}", stages=stages, together=runner.predict_set
+        name=f"recipe, {'fp16' if on_gpu else 'fp32'}",
+        stages=stages,
+        together=runner.predict_set,
+        share=0.25 if on_gpu else 1,
     )
 
 
@@ -118,17 +126,22 @@ def measure(contenders: list[Contender], paths: list[str], rounds: int) -> None:
     for _ in range(rounds):
         for contender in contenders:
             gc.collect()
+            mine = paths[: max(1, int(len(paths) * contender.share))]
             resting = reset_peak()
             start = time.perf_counter()
-            contender.scores = contender.together(paths)
-            contender.seconds.append((time.perf_counter() - start) / len(paths))
+            contender.scores = contender.together(mine)
+            contender.seconds.append((time.perf_counter() - start) / len(mine))
             contender.megabytes = max(contender.megabytes, peak() - resting)
+            if torch.cuda.is_initialized():
+                contender.gpu_megabytes = torch.cuda.max_memory_allocated() / 2**20
             print(f"  {contender.name}: {contender.seconds[-1]:.2f} s a video", flush=True)
 
 
 def reset_peak() -> float:
     """Begin a new measurement of the process's peak memory (Linux); MB it takes now."""
     Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
     return peak()
 
 
@@ -140,17 +153,17 @@ def peak() -> float:
 def table(contenders: list[Contender]) -> str:
     base = contenders[0]
     lines = [
-        "| | decode s | detect s | classify s | together s | videos a minute | ratio | score | memory MB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | decode s | detect s | classify s | together s | videos a minute | ratio | score | memory MB | GPU MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for contender in contenders:
         seconds = statistics.median(contender.seconds)
         ratio = statistics.median(a / b for a, b in zip(base.seconds, contender.seconds, strict=True))
-        difference = max(abs(a - b) for a, b in zip(base.scores, contender.scores, strict=True))
+        difference = max(abs(a - b) for a, b in zip(base.scores, contender.scores, strict=False))
         stages = " | ".join(f"{value:.2f}" for value in contender.stage_seconds)
         lines.append(
-            f"| {contender.name} | {stages} | {seconds:.2f} | {60 / seconds:.1f} | {ratio:.1f} | {difference:.4f} "
-            f"| {contender.megabytes:.0f} |"
+            f"| {contender.name} | {stages} | {seconds:.3f} | {60 / seconds:.1f} | {ratio:.1f} | {difference:.4f} "
+            f"| {contender.megabytes:.0f} | {contender.gpu_megabytes:.0f} |"
         )
     return "\n".join(lines)
 
@@ -174,19 +187,20 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", metavar="CKPT", help="B7 checkpoints (default: one of random weights)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--count", type=int, default=6, help="videos in a round; files are used again (default: 6)")
+    parser.add_argument("--count", type=int, help="videos in a round; files are used again (default: 6; on a GPU 64)")
+    parser.add_argument("--engines", nargs="+", help="of ours (default: all that can be had)")
+    parser.add_argument("--precisions", nargs="+", help="of ours (default: fp32 and bf16; on a GPU fp16)")
     args = parser.parse_args()
     device = resolve_device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         files = sorted(map(str, Path(args.videos).glob("*.mp4"))) if args.videos else [make_video(folder)]
         checkpoints = args.models or [make_checkpoint(folder)]
         contenders = [recipe(checkpoints, device)]
-        if device.type == "cuda":
-            contenders += [ours(checkpoints, device, "torch", precision) for precision in ("fp16", "fp32")]
-        else:
-            engines = usable_engines(device)
-            contenders += [ours(checkpoints, device, engine, p) for engine in engines for p in ("bf16", "fp32")]
-        paths = [files[i % len(files)] for i in range(args.count)]
+        precisions = ("fp16", "fp32") if device.type == "cuda" else ("bf16", "fp32")
+        chosen = itertools.product(args.engines or usable_engines(device), args.precisions or precisions)
+        contenders += [ours(checkpoints, device, engine, precision) for engine, precision in chosen]
+        count = args.count or (64 if device.type == "cuda" else 6)
+        paths = [files[i % len(files)] for i in range(count)]
         measure(contenders, paths, args.rounds)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     machine = f"{name}, {available_cores()} cores, PyTorch {torch.__version__}"

@@ -5,21 +5,26 @@ of its score; on a CPU, where a batch is small, each therefore holds faces of on
 a video's score does not depend on what else is scored.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+from inference.cuda_encoder import CudaEncoder, KernelSteps
 from inference.fold import fold_batch_norms
 from inference.native_encoder import NativeEncoder
 from runtime.device import DTYPES
 from runtime.engines import choose_engine
+from runtime.gpu import forbid_tf32, in_halves
 from runtime.openvino_engine import OpenVinoNetwork
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
 _BATCH = {"cuda": 64, "cpu": 2}  # on a CPU two images stay in the cache of a core
+_REMEDY = "give a smaller --batch-size or fewer --workers, or end what else runs on it"
+
+Images = Mapping[int, Sequence[np.ndarray]]  # the same faces at each size that a model wants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +51,27 @@ class Ensemble:
         self.lanes = lanes
         self.sizes = tuple(sorted({model.size for model in models}))
 
-    def score(self, images: Mapping[int, Sequence[np.ndarray]]) -> np.ndarray:
-        """Probabilities "fake", float32 (n, models), of up to `batch_size` faces; `images` holds them for each size."""
+    def score(self, images: Images) -> np.ndarray:
+        """Probabilities "fake", float32 (n, models), of up to `batch_size` faces; `images` holds them for each size.
+
+        Raises DeviceError where a GPU has too little memory for one face, or fails.
+        """
+
+        def logits(places: range) -> list[np.ndarray]:
+            part = {size: images[size][places.start : places.stop] for size in self.sizes}
+            return list(self._logits(part, len(places)))
+
+        rows = in_halves(logits, range(len(images[self.sizes[0]])), _REMEDY)
+        # in double precision the vectorised and the scalar sigmoid round to the same float
+        return torch.from_numpy(np.stack(rows)).double().sigmoid().float().numpy()
+
+    def _logits(self, images: Images, count: int) -> np.ndarray:
+        """Logits (count, models)."""
         batches = {}
         for size in self.sizes:
             batches[size] = np.zeros((self.batch_size, size, size, 3), np.uint8)
-            batches[size][: len(images[size])] = images[size]
-        count = len(images[self.sizes[0]])
-        logits = np.stack([model.logits(batches[model.size])[:count] for model in self.models], axis=1)
-        # in double precision the vectorised and the scalar sigmoid round to the same float
-        return torch.from_numpy(logits).double().sigmoid().float().numpy()
+            batches[size][:count] = images[size]
+        return np.stack([model.logits(batches[model.size])[:count] for model in self.models], axis=1)
 
 
 def default_batch_size(device: torch.device) -> int:
@@ -64,7 +80,7 @@ def default_batch_size(device: torch.device) -> int:
 
 
 def build_ensemble(
-    modules: Sequence[tuple[str, nn.Module, int]],
+    modules: Iterable[tuple[str, nn.Module, int]],
     *,
     device: torch.device,
     precision: str,
@@ -74,13 +90,13 @@ def build_ensemble(
 ) -> Ensemble:
     """Put classifiers, given as (name, module, input size), on a device at a precision; the modules are used up.
 
-    `engine` is one of `runtime.engines.ENGINES`; "native" and "openvino" are for a CPU, in fp32 or bf16.
+    `engine` is one of `runtime.engines.ENGINES`. "openvino" is for a CPU, in fp32 or bf16, as is "native"; on a GPU
+    that is for fp16.
     """
     batch_size = batch_size or default_batch_size(device)
-    lanes = lanes if device.type == "cpu" else 2  # on a GPU one batch is made ready while another is computed
     engine = choose_engine(engine, device)
-    if device.type == "cuda" and precision == "fp32":
-        torch.backends.cudnn.allow_tf32 = False
+    if device.type == "cuda":
+        return _on_gpu(modules, device, DTYPES[precision], engine, batch_size)
     models = []
     for name, module, size in modules:
         if engine != "torch" or precision != "bf16":  # autocast keeps batch norms in fp32, where bf16 would round twice
@@ -93,7 +109,33 @@ def build_ensemble(
         else:
             logits = torch_logits(module, device, DTYPES[precision])
         models.append(Model(name=name, size=size, logits=logits))
-    return Ensemble(models, batch_size=batch_size, lanes=lanes, group=batch_size if device.type == "cpu" else 1)
+    return Ensemble(models, batch_size=batch_size, lanes=lanes, group=batch_size)
+
+
+def _on_gpu(
+    modules: Iterable[tuple[str, nn.Module, int]],
+    device: torch.device,
+    dtype: torch.dtype,
+    engine: str,
+    batch_size: int,
+) -> Ensemble:
+    """On our kernels where the engine is "native" and they are made for the precision, else on PyTorch."""
+    from inference.cuda_ensemble import CudaEnsemble  # which is made of what is here
+
+    forbid_tf32()
+    models, placed = [], []
+    for name, module, size in modules:
+        if dtype != torch.bfloat16:
+            fold_batch_norms(module)
+        if engine == "native" and dtype == torch.float16:
+            module.encoder = CudaEncoder(module.encoder, KernelSteps(device), device)
+        logits = torch_logits(module, device, dtype)
+        models.append(Model(name=name, size=size, logits=logits))
+        placed.append(module)
+    compute = torch.float32 if dtype == torch.bfloat16 else dtype
+    return CudaEnsemble(
+        models, placed, device=device, dtype=compute, batch_size=batch_size, autocast=dtype == torch.bfloat16
+    )
 
 
 def torch_logits(

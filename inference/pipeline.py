@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import cv2
@@ -25,6 +25,7 @@ from inference.sampling import spread_in_time
 from inference.strategies import Strategy
 from preprocessing.crop import crop_face
 from preprocessing.video import VideoError, VideoInfo, iter_frames
+from runtime.errors import DeviceError
 from runtime.files import file_identity
 
 UNKNOWN_SCORE = 0.5  # of a video without a face, or that can't be read
@@ -130,7 +131,8 @@ class Pipeline:
 
     def run(self, videos: Iterable[tuple[str, str]]) -> Iterator[VideoResult]:
         """Yield the result of each (name, path), as they are finished, in any order. `videos` is drawn from lazily, by
-        one thread at a time. An exception in `videos` itself ends the run and is raised here."""
+        one thread at a time. An exception in `videos` itself ends the run and is raised here, as is the DeviceError of
+        a GPU that fails; what was yielded before holds."""
         run = _Run(self, iter(videos))
         try:
             yield from run.results()
@@ -177,7 +179,7 @@ class _Run:
         cv2.setNumThreads(self.threads_before[1])
 
     def _guard(self, target: Callable[[], None]) -> None:
-        """An error outside any one video (the list of videos, a defect of the pipeline) ends the run."""
+        """An error outside any one video (the list of videos, the GPU, a defect of the pipeline) ends the run."""
         torch.set_num_threads(1)  # for this thread
         try:
             target()
@@ -189,11 +191,8 @@ class _Run:
     # workers
 
     def _work(self) -> None:
-        device = self.pipeline.extractor.detector.device
-        stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        with torch.cuda.stream(stream) if stream else nullcontext():
-            while (drawn := self._draw()) is not None:
-                self._read(*drawn)
+        while (drawn := self._draw()) is not None:
+            self._read(*drawn)
         with self.counting:
             self.working -= 1
             last = not self.working
@@ -216,7 +215,7 @@ class _Run:
                     self._score_in_order(video, frames)
         except VideoError as error:
             self._end(video, UNREADABLE, str(error.reason))
-        except _Stopped:
+        except (_Stopped, DeviceError):
             raise
         except Exception as error:  # noqa: BLE001  any defect here is reported with its traceback in the result
             self._end(video, FAILED, _describe(error))
@@ -301,6 +300,8 @@ class _Run:
                 sizes = self.pipeline.ensemble.sizes
                 images = {size: [image for group in batch for image in group.images[size]] for size in sizes}
                 rows = list(self.pipeline.ensemble.score(images))
+            except DeviceError:
+                raise
             except Exception as error:  # noqa: BLE001  the videos concerned are reported as failed
                 for group in batch:
                     self._end(group.video, FAILED, _describe(error))

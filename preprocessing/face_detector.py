@@ -6,11 +6,12 @@
 
 What makes it faster and leaves the boxes as they are: area pooling by integral images (`area_pool.py`), Pillow's
 half-size resize without Pillow (`resize.py`), the networks on other engines (`mtcnn.py`,
-`native_mtcnn.py`), batches over frames.
+`native_mtcnn.py`, `cuda_mtcnn.py`), batches over frames.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,16 +19,21 @@ from facenet_pytorch.models.utils.detect_face import bbreg, nms_numpy, rerec
 from torchvision.ops import nms
 
 from preprocessing.area_pool import NumpyImages, TorchImages
-from preprocessing.mtcnn import Networks
+from preprocessing.cuda_mtcnn import GpuImages, on_gpu
+from preprocessing.mtcnn import Networks, Pyramid
 from preprocessing.native_mtcnn import NativeNetworks
 from preprocessing.resize import resize_rgb
 from runtime.device import resolve_device
 from runtime.engines import choose_engine
+from runtime.gpu import in_halves
 
 MIN_FACE_SIZE = 20
 FACTOR = 0.709
 _CELL, _STRIDE = 12, 2  # PNet's window, and from one to the next
 _CERTAIN = 0.99
+_REMEDY = "use fewer --workers, or end what else runs on it"
+
+Images = NumpyImages | TorchImages | GpuImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +73,15 @@ class FacenetDetector:
             raise ValueError(f"scale {scale!r}: use one of {', '.join(SCALES)}")
         self.device = torch.device(device)
         self.thresholds = tuple(thresholds)
-        # sorts out most of PNet's cells before their probability is computed; the margin covers rounding
-        self._least_logit = np.log(self.thresholds[0] / (1 - self.thresholds[0])) - 0.01
         self.scale = scale
         self.best_batch = 8 if self.device.type == "cpu" else 32
         self.engine = choose_engine(engine, self.device)
-        self._networks = (
-            NativeNetworks() if self.engine == "native" else Networks(self.device, self.engine, threads, any_size)
-        )
+        if self.device.type == "cuda":
+            self._networks = on_gpu(self.device, self.engine)
+        elif self.engine == "native":
+            self._networks = NativeNetworks()
+        else:
+            self._networks = Networks(self.device, self.engine, threads, any_size)
 
     @classmethod
     def of_a_worker(cls, device: str, local_rank: int, **kwargs) -> "FacenetDetector":
@@ -83,7 +90,10 @@ class FacenetDetector:
         return cls(device=resolve_device(device, local_rank), **kwargs)
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Faces]:
-        """Find the faces of each frame. `frames` are uint8 RGB (h, w, 3)."""
+        """Find the faces of each frame. `frames` are uint8 RGB (h, w, 3).
+
+        Raises DeviceError where a GPU has too little memory for one frame, or fails.
+        """
         return self._detect(frames, _pyramid)
 
     def detect_largest(self, crops: Sequence[np.ndarray]) -> list[Faces]:
@@ -99,7 +109,7 @@ class FacenetDetector:
             found[number] = faces
         return found
 
-    def _detect(self, frames: Sequence[np.ndarray], pyramid: Callable[[int], list[float]]) -> list[Faces]:
+    def _detect(self, frames: Sequence[np.ndarray], pyramid: Pyramid) -> list[Faces]:
         found: dict[int, Faces] = {}
         images, factors = {}, {}
         for number, frame in enumerate(frames):
@@ -109,21 +119,16 @@ class FacenetDetector:
                 found[number] = _no_faces()
             else:
                 images[number] = resize_rgb(frame, small_width, small_height)
-        for numbers in self._groups(images):
-            for number, faces in zip(numbers, self._cascade([images[n] for n in numbers], pyramid), strict=True):
+        groups: dict[Hashable, list[int]] = {}
+        for number, image in images.items():
+            groups.setdefault(self._networks.together(*image.shape[:2], pyramid), []).append(number)
+        for numbers in groups.values():
+            cascades = in_halves(partial(self._cascade, pyramid=pyramid), [images[n] for n in numbers], _REMEDY)
+            for number, faces in zip(numbers, cascades, strict=True):
                 found[number] = _scaled(faces, factors[number])
         return [found[number] for number in range(len(frames))]
 
-    def _groups(self, images: dict[int, np.ndarray]) -> list[list[int]]:
-        """What can be searched together: everything on a CPU, images of one size elsewhere."""
-        groups: dict[tuple, list[int]] = {}
-        for number, image in images.items():
-            groups.setdefault(() if self.device.type == "cpu" else image.shape, []).append(number)
-        return list(groups.values())
-
-    def _cascade(
-        self, images: list[np.ndarray], pyramid: Callable[[int], list[float]]
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _cascade(self, images: Sequence[np.ndarray], pyramid: Pyramid) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Boxes with scores (n, 5) and landmarks (n, 5, 2) for each image, in its pixels. Box arithmetic is torch fp32
         on the CPU, step by step as in facenet-pytorch's `detect_face`; suppression is for each image by itself."""
         loaded = self._networks.load(images)
@@ -131,15 +136,8 @@ class FacenetDetector:
         boxes = self._refine(loaded, boxes)
         return self._finish(loaded, boxes)
 
-    def _propose(self, loaded: NumpyImages | TorchImages, pyramid: Callable[[int], list[float]]) -> list[torch.Tensor]:
-        found: list[list[np.ndarray]] = [[] for _ in loaded.sizes]
-        for number, scale, maps in self._networks.propose(loaded, pyramid):
-            logits = maps[..., 1] - maps[..., 0]
-            y, x = np.nonzero(logits > self._least_logit)
-            if len(y):
-                rows = np.empty((len(y), 8), np.float32)
-                rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4:] = x, y, scale, logits[y, x], maps[y, x, 2:]
-                found[number].append(rows)
+    def _propose(self, loaded: Images, pyramid: Pyramid) -> list[torch.Tensor]:
+        found = self._networks.candidates(loaded, pyramid, self.thresholds[0])
         return [self._boxes_of(by_scale) for by_scale in found]
 
     def _boxes_of(self, by_scale: list[np.ndarray]) -> torch.Tensor:
@@ -155,7 +153,7 @@ class FacenetDetector:
             kept.append(boxes[nms(boxes[:, :4], score, 0.5)] if len(boxes) > 1 else boxes)
         return _after_proposals(torch.cat(kept))
 
-    def _refine(self, loaded: NumpyImages | TorchImages, boxes: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _refine(self, loaded: Images, boxes: list[torch.Tensor]) -> list[torch.Tensor]:
         refined = []
         for candidates, outputs in self._outputs(loaded, boxes, 24):
             score, regression = outputs
@@ -165,7 +163,7 @@ class FacenetDetector:
             refined.append(rerec(bbreg(kept[pick], regression[passed][pick])))
         return refined
 
-    def _finish(self, loaded: NumpyImages | TorchImages, boxes: list[torch.Tensor]) -> list[tuple]:
+    def _finish(self, loaded: Images, boxes: list[torch.Tensor]) -> list[tuple]:
         finished = []
         for candidates, outputs in self._outputs(loaded, boxes, 48):
             score, regression, points = outputs
@@ -182,7 +180,7 @@ class FacenetDetector:
             finished.append((kept[order.astype(np.int64)], points[order.astype(np.int64)]))
         return finished
 
-    def _outputs(self, loaded: NumpyImages | TorchImages, boxes: list[torch.Tensor], size: int):
+    def _outputs(self, loaded: Images, boxes: list[torch.Tensor], size: int):
         """Run a refining network over the boxes of all images at once; give each image its boxes and outputs."""
         windows = [_windows(each, *image) for each, image in zip(boxes, loaded.sizes, strict=True)]
         inside = [_inside(each) for each in windows]

@@ -5,7 +5,7 @@ the first one maps of logits and box regression, the others the probability of a
 landmarks. They always run in fp32: lower precision moves boxes by several pixels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from runtime.openvino_engine import OpenVinoNetwork
 
 _BATCH = 512  # boxes to a batch of the second and third network, as in facenet-pytorch
 Outputs = list[np.ndarray]
+Pyramid = Callable[[int], Iterable[float]]  # from an image's shorter side to the scales at which it is searched
 
 
 class _Proposals(nn.Module):
@@ -50,7 +51,36 @@ def _normalise(images: torch.Tensor) -> torch.Tensor:
     return (images.permute(0, 3, 1, 2) - 127.5) * 0.0078125
 
 
-class Networks:
+def least_logit(threshold: float) -> float:
+    """What sorts out most of PNet's cells before their probability is computed; a margin covers rounding."""
+    return np.log(threshold / (1 - threshold)) - 0.01
+
+
+class DenseProposals:
+    """For networks whose `propose` gives PNet's maps: the cells that may show a face."""
+
+    def together(self, height: int, width: int, pyramid: Pyramid) -> Hashable:
+        """Images for which this is the same may be searched at a time."""
+        return None
+
+    def candidates(
+        self, images: NumpyImages | TorchImages, pyramid: Pyramid, threshold: float
+    ) -> list[list[np.ndarray]]:
+        """For each image, for each scale with any, the cells whose logit is at least about that of `threshold`: float32
+        (m, 8): x and y of the cell, scale, logit, regression, in the order of rows."""
+        least = least_logit(threshold)
+        found: list[list[np.ndarray]] = [[] for _ in images.sizes]
+        for number, scale, maps in self.propose(images, pyramid):
+            logits = maps[..., 1] - maps[..., 0]
+            y, x = np.nonzero(logits > least)
+            if len(y):
+                rows = np.empty((len(y), 8), np.float32)
+                rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4:] = x, y, scale, logits[y, x], maps[y, x, 2:]
+                found[number].append(rows)
+        return found
+
+
+class Networks(DenseProposals):
     """The three networks on one device.
 
     `engine` is "torch" or "openvino" (CPU only); `threads` is how many threads may call at once. With `any_size` images
@@ -59,8 +89,6 @@ class Networks:
 
     def __init__(self, device: torch.device, engine: str, threads: int, any_size: bool):
         self.device = device
-        if device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = False  # a mantissa of 10 bits moves boxes too
         modules = {"pnet": _Proposals(), "rnet": _Refinement(RNet()), "onet": _Refinement(ONet())}
         examples = {"pnet": (96, 96), "rnet": (24, 24), "onet": (48, 48)}
         self._run: dict[str, Callable] = {}
@@ -76,13 +104,15 @@ class Networks:
                 module = module.to(device, memory_format=torch.channels_last)
                 self._run[name] = _torch_runner(module)
 
+    def together(self, height: int, width: int, pyramid: Pyramid) -> Hashable:
+        """As `DenseProposals.together`: on a GPU images of one size."""
+        return None if self.device.type == "cpu" else (height, width)
+
     def load(self, images: Sequence[np.ndarray]) -> NumpyImages | TorchImages:
         """Make the images ready for `propose` and `refine`."""
         return NumpyImages(images) if self.device.type == "cpu" else TorchImages(images, self.device)
 
-    def propose(
-        self, images: NumpyImages | TorchImages, pyramid: Callable[[int], Iterable[float]]
-    ) -> Iterator[tuple[int, float, np.ndarray]]:
+    def propose(self, images: NumpyImages | TorchImages, pyramid: Pyramid) -> Iterator[tuple[int, float, np.ndarray]]:
         """PNet over every image at every scale that `pyramid` gives for its shorter side: (number of the image, scale,
         maps (h', w', 6)). For each image the scales come in order."""
         run = self._run["pnet"]

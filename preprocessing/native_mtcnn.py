@@ -5,7 +5,7 @@ compiled for a size, so images may come in ever other ones.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import nn
 
 from preprocessing.area_pool import NumpyImages
+from preprocessing.mtcnn import DenseProposals, Pyramid
 from runtime.native_engine import NativeObject
 
 _PNET, _RNET, _ONET = range(3)
@@ -21,7 +22,7 @@ _BOXES = 512  # to a call, which bounds memory
 _FLOATS, _INTS = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int32)
 
 
-class NativeNetworks:
+class NativeNetworks(DenseProposals):
     """The three networks. Threads may call at once. Raises NativeError where the library can't be had."""
 
     def __init__(self):
@@ -61,9 +62,7 @@ class NativeNetworks:
         """Make the images ready for `propose` and `refine`."""
         return NumpyImages(images)
 
-    def propose(
-        self, images: NumpyImages, pyramid: Callable[[int], Iterable[float]]
-    ) -> Iterator[tuple[int, float, np.ndarray]]:
+    def propose(self, images: NumpyImages, pyramid: Pyramid) -> Iterator[tuple[int, float, np.ndarray]]:
         """As `mtcnn.Networks.propose`."""
         for number, (table, (from_height, from_width)) in enumerate(zip(images.tables, images.sizes, strict=True)):
             for scale in pyramid(min(from_height, from_width)):

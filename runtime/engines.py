@@ -1,8 +1,8 @@
-"""What runs the networks: PyTorch on any device; on a CPU also OpenVINO or kernels of our own, which are faster."""
+"""What runs the networks: PyTorch on any device, and what is faster: kernels of our own, or OpenVINO on a CPU."""
 
 import torch
 
-from runtime import native_engine, openvino_engine
+from runtime import cuda_kernels, native_engine, openvino_engine
 from runtime.device import ChoiceError
 
 ENGINES = ("auto", "native", "openvino", "torch")
@@ -17,9 +17,9 @@ def choose_engine(engine: str, device: torch.device) -> str:
         raise ValueError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
     if engine == "auto":
         return usable_engines(device)[0]
-    if engine in ("native", "openvino") and device.type != "cpu":
-        raise ChoiceError(f"--engine {engine} works on the CPU; use --device cpu or --engine torch")
-    if engine == "native" and (reason := native_engine.why_not()):
+    if engine == "openvino" and device.type != "cpu":
+        raise ChoiceError("--engine openvino works on the CPU; use --device cpu or --engine auto")
+    if engine == "native" and (reason := _why_not_native(device)):
         raise ChoiceError(f"--engine native: {reason}; or use --engine auto")
     if engine == "openvino" and not openvino_engine.is_installed():
         raise ChoiceError("--engine openvino: it is not installed; pip install openvino, or use --engine auto")
@@ -28,7 +28,11 @@ def choose_engine(engine: str, device: torch.device) -> str:
 
 def usable_engines(device: torch.device) -> list[str]:
     """Those that can be had, the fastest first."""
+    native = [] if _why_not_native(device) else ["native"]
     if device.type != "cpu":
-        return ["torch"]
-    native = [] if native_engine.why_not() else ["native"]
+        return [*native, "torch"]
     return [*native, *(["openvino"] if openvino_engine.is_installed() else []), "torch"]
+
+
+def _why_not_native(device: torch.device) -> str | None:
+    return native_engine.why_not() if device.type == "cpu" else cuda_kernels.why_not(device)

@@ -17,6 +17,10 @@ class OutputError(UserError):
     """Something can't be written."""
 
 
+class DeviceError(UserError):
+    """The GPU has too little memory, or has failed: nothing else can be computed in this process."""
+
+
 class TrainingError(UserError):
     """Training can't go on."""
 

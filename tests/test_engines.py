@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from runtime import engines, native_engine, openvino_engine
+from runtime import cuda_kernels, engines, native_engine, openvino_engine
 from runtime.device import ChoiceError
 from runtime.engines import choose_engine, usable_engines
 
@@ -33,7 +33,15 @@ def test_the_fastest_that_can_be_had(having, native, openvino, expected):
     assert usable_engines(CPU) == expected
     assert choose_engine("auto", CPU) == expected[0]
     assert choose_engine("torch", CPU) == "torch"
-    assert usable_engines(CUDA) == ["torch"] and choose_engine("auto", CUDA) == "torch"
+
+
+@pytest.mark.parametrize("reason, expected", [(None, ["native", "torch"]), ("an old driver", ["torch"])])
+def test_on_a_gpu(monkeypatch, reason, expected):
+    monkeypatch.setattr(cuda_kernels, "why_not", lambda device: reason)
+    assert usable_engines(CUDA) == expected and choose_engine("auto", CUDA) == expected[0]
+    if reason:
+        with pytest.raises(ChoiceError, match="--engine native: an old driver; or use --engine auto"):
+            choose_engine("native", CUDA)
 
 
 def test_what_can_not_be_had(having):
@@ -42,9 +50,8 @@ def test_what_can_not_be_had(having):
         choose_engine("native", CPU)
     with pytest.raises(ChoiceError, match="--engine openvino: it is not installed; pip install openvino"):
         choose_engine("openvino", CPU)
-    for engine in ("native", "openvino"):
-        with pytest.raises(ChoiceError, match=f"--engine {engine} works on the CPU; use --device cpu or"):
-            choose_engine(engine, CUDA)
+    with pytest.raises(ChoiceError, match="--engine openvino works on the CPU; use --device cpu or --engine auto"):
+        choose_engine("openvino", CUDA)
     with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, torch"):
         choose_engine("tpu", CPU)
     assert engines.ENGINES[0] == "auto"
