@@ -43,9 +43,10 @@ from preprocessing.face_detector import FacenetDetector
 from preprocessing.video import iter_frames
 from runtime.command import positive, run_command, worker_count
 from runtime.cores import available_cores
-from runtime.device import PRECISIONS, resolve_device, resolve_precision
+from runtime.device import PRECISIONS, describe_device, device_notes, resolve_device, resolve_precision
 from runtime.engines import ENGINES, choose_engine
 from runtime.errors import InputError, printable
+from runtime.gpu import failures_are_told
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
 from training.zoo.checkpoints import load_model
@@ -97,8 +98,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--engine",
         choices=ENGINES,
         default="auto",
-        help="auto takes on a CPU the first that can be had of native (our own kernels, which need\n"
-        "AMX and a C++ compiler), openvino and torch; on a GPU torch",
+        help="auto takes the first that can be had of native (our own kernels: on a CPU they need AMX\n"
+        "and a C++ compiler), openvino (on a CPU) and torch",
     )
     arg("--workers", type=worker_count, metavar="N", help="threads that read and detect (default: CPU cores)")
     arg(
@@ -173,6 +174,10 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
             flush=True,
         )
         tell_left_out(listing)
+        if todo:
+            print(f"on {describe_device(device)} in {precision}, engine {engine}", flush=True)
+        for line in device_notes(args.device, device, ranks.local_world_size):
+            print(line, file=sys.stderr)
         ranks.broadcast(todo)
         for result in finished.values():
             if result.faces:
@@ -275,15 +280,18 @@ def build_pipeline(
 ) -> Pipeline:
     cores = max(1, available_cores() // ranks.local_world_size)
     workers = args.workers or cores
+    with failures_are_told("end what else runs on it, or use fewer --models or another --device"):
+        detector = FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=workers)
+        ensemble = load_ensemble(args, ranks, device, precision, engine, checkpoints, lanes=cores)
     extractor = FaceExtractor(
         lambda path: iter_frames(path, lambda count: evenly_spaced(count, args.frames_per_video)),
-        FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=workers),
+        detector,
         args.frames_per_batch,
         MemoryBudget(args.memory * 2**20 if args.memory else default_budget(ranks.local_world_size), workers),
     )
     return Pipeline(
         extractor,
-        load_ensemble(args, ranks, device, precision, engine, checkpoints, lanes=cores),
+        ensemble,
         STRATEGIES[args.strategy],
         max_faces=max_faces(args),
         spread_faces=args.spread_faces,

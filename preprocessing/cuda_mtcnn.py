@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from preprocessing.area_pool import TorchImages
 from preprocessing.mtcnn import DenseProposals, Networks, Outputs, Pyramid, least_logit
 from runtime.cuda_kernels import CudaKernels
-from runtime.gpu import GpuThread, forbid_tf32
+from runtime.gpu import GpuThread, forbid_tf32, staged
 
 _STEP = 64  # canvases' sides are multiples of it
 _PIXELS = 2**22  # of canvases that PNet sees at a time, unless one has more: 0.6 GB of activations
@@ -106,14 +106,10 @@ class CudaNetworks:
         """Make the images ready for `candidates` and `refine`."""
         sizes = [image.shape[:2] for image in images]
         starts = np.cumsum([0] + [height * width for height, width in sizes])
-        pixels = self._staged(3 * int(starts[-1]))
+        pixels = staged([3 * int(starts[-1])], self._device)
         for image, start in zip(images, starts, strict=False):
             pixels.numpy()[3 * start : 3 * start + image.size] = image.reshape(-1)
         return self._call(self._upload, sizes, pixels, starts[:-1])
-
-    def _staged(self, count: int) -> torch.Tensor:
-        """Memory that a GPU reads by itself."""
-        return torch.empty(count, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
 
     def _upload(self, sizes: list[tuple[int, int]], pixels: torch.Tensor, starts: np.ndarray) -> GpuImages:
         widths = torch.tensor([width for _, width in sizes], dtype=torch.int32, device=self._device)

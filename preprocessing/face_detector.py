@@ -25,7 +25,7 @@ from preprocessing.native_mtcnn import NativeNetworks
 from preprocessing.resize import resize_rgb
 from runtime.device import resolve_device
 from runtime.engines import choose_engine
-from runtime.gpu import in_halves
+from runtime.gpu import failures_are_told, in_halves
 
 MIN_FACE_SIZE = 20
 FACTOR = 0.709
@@ -85,9 +85,11 @@ class FacenetDetector:
 
     @classmethod
     def of_a_worker(cls, device: str, local_rank: int, **kwargs) -> "FacenetDetector":
-        """The detector of a process that works on one core beside others. Raises ChoiceError, as `resolve_device`."""
+        """The detector of a process that works on one core beside others. Raises ChoiceError, as `resolve_device`, and
+        DeviceError."""
         torch.set_num_threads(1)
-        return cls(device=resolve_device(device, local_rank), **kwargs)
+        with failures_are_told(_REMEDY):
+            return cls(device=resolve_device(device, local_rank), **kwargs)
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Faces]:
         """Find the faces of each frame. `frames` are uint8 RGB (h, w, 3).

@@ -1,5 +1,7 @@
 """Turn `--device` and `--precision` into definite choices, or say in a line why not."""
 
+import glob
+
 import torch
 
 from runtime.errors import UserError
@@ -33,6 +35,36 @@ def resolve_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     if number >= visible:
         raise ChoiceError(f"--device {name}: only {visible} GPU(s) are visible, numbered from 0")
     return torch.device("cuda", number)
+
+
+def describe_device(device: torch.device) -> str:
+    """A GPU by its number and name, or "the CPU"."""
+    return "the CPU" if device.type == "cpu" else f"GPU {device.index} ({torch.cuda.get_device_name(device)})"
+
+
+def device_notes(name: str, device: torch.device, local_world_size: int = 1) -> list[str]:
+    """What a person who gave `--device name` should know of the device that it became, a line each.
+
+    `local_world_size` is the number of this machine's processes in a torchrun launch.
+    """
+    if device.type == "cpu":
+        reason = _why_no_gpu() if name == "auto" else None
+        return [f"note: there is a GPU that PyTorch can't use ({reason}); this runs on the CPU"] if reason else []
+    gpus = 1 if ":" in name else torch.cuda.device_count()
+    if local_world_size <= gpus:
+        return []
+    return [f"note: {local_world_size} processes share {gpus} GPU(s): more than one on each makes nothing faster"]
+
+
+def _why_no_gpu() -> str | None:
+    """Why PyTorch can't use the GPU that the system has; None where it has none."""
+    if not glob.glob("/dev/nvidia[0-9]*"):
+        return None
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:
+        return str(error).splitlines()[0]
+    return "none is visible: see CUDA_VISIBLE_DEVICES"
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

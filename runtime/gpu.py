@@ -11,6 +11,8 @@ import torch
 from runtime.errors import DeviceError
 
 T, Item = TypeVar("T"), TypeVar("Item")
+_WORKER_BYTES = 1300 * 10**6  # of a GPU's memory, for a process with a detector: context, libraries, activations
+_MOST_WORKERS = 8  # one GPU has nothing to do for more
 
 
 class GpuThread:
@@ -34,11 +36,48 @@ class GpuThread:
         return self._pool.submit(function, *args).result()
 
 
+class Graph:
+    """What `function` does on a GPU, recorded once; `replay` does it again, without Python's part of the work.
+
+    The function reads tensors that stay where they are and returns one, `result`, that is written anew each time.
+    Graphs of one `pool` share their memory: only one may run at a time. Nothing else may use the GPU meanwhile.
+    """
+
+    def __init__(self, function: Callable[[], torch.Tensor], stream: torch.cuda.Stream, pool: tuple[int, int]):
+        with torch.cuda.stream(stream):
+            for _ in range(2):  # what is prepared at the first calls must not be in the graph
+                function()
+        stream.synchronize()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, pool=pool, stream=stream):
+            self.result = function()
+        self.replay = self._graph.replay
+
+
 @contextlib.contextmanager
-def failures_are_told() -> Iterator[None]:
-    """Raises DeviceError where the GPU itself fails. Such an error stays: every later call would meet it too."""
+def working_on(device: torch.device, stream: "torch.cuda.Stream | None") -> Iterator[None]:
+    """Make a GPU and one of its streams this thread's current ones, and no gradients; no more than that on a CPU."""
+    with torch.inference_mode():
+        if device.type == "cuda":
+            with torch.cuda.device(device), torch.cuda.stream(stream):
+                yield
+        else:
+            yield
+
+
+def staged(shape: Sequence[int], device: torch.device) -> torch.Tensor:
+    """uint8 memory on the host from which a GPU reads by itself."""
+    return torch.empty(*shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+
+
+@contextlib.contextmanager
+def failures_are_told(remedy: str) -> Iterator[None]:
+    """Raises DeviceError, with the remedy, where the GPU has too little memory, and where it fails. A failure stays:
+    every later call would meet it too."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(f"the GPU has too little free memory: {remedy}") from error
     except torch.AcceleratorError as error:
         first = str(error).splitlines()[0]
         raise DeviceError(
@@ -51,17 +90,23 @@ def in_halves(work: Callable[[Sequence[Item]], list[T]], items: Sequence[Item], 
 
     Raises DeviceError, with the remedy, where there is too little for one.
     """
-    with failures_are_told():
+    with failures_are_told(remedy):
         try:
             return work(items)
-        except torch.OutOfMemoryError as error:
+        except torch.OutOfMemoryError:
             if len(items) < 2:
-                raise DeviceError(f"the GPU has too little free memory: {remedy}") from error
+                raise
     # not in the handler, whose traceback keeps what was allocated
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(items) // 2
     return in_halves(work, items[:middle], remedy) + in_halves(work, items[middle:], remedy)
+
+
+def most_workers(device: torch.device, processes: int) -> int:
+    """How many processes with a detector fit on a GPU that so many `processes` of a launch share; at least one each."""
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(_MOST_WORKERS, memory // _WORKER_BYTES // processes))
 
 
 def forbid_tf32() -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from runtime import cores as cores_module
+from runtime import device as device_module
 from runtime.cores import available_cores
-from runtime.device import ChoiceError, resolve_device, resolve_precision
+from runtime.device import ChoiceError, describe_device, device_notes, resolve_device, resolve_precision
 
 
 @pytest.fixture
@@ -57,3 +58,25 @@ def test_cores_of_a_container(monkeypatch, tmp_path, quota, cores):
     monkeypatch.setattr(cores_module.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(cores_module, "Path", lambda path: tmp_path / "cpu.max")
     assert available_cores() == cores
+
+
+def test_notes(gpus, monkeypatch):
+    """A GPU that can't be used is not passed over in silence, nor are more processes than GPUs."""
+    gpus(0)
+    monkeypatch.setattr(device_module.glob, "glob", lambda pattern: [])
+    assert device_notes("auto", torch.device("cpu")) == [] and describe_device(torch.device("cpu")) == "the CPU"
+    monkeypatch.setattr(device_module.glob, "glob", lambda pattern: ["/dev/nvidia0"])
+
+    def init():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update")
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    [line] = device_notes("auto", torch.device("cpu"))
+    assert "too old (found version 11040).); this runs on the CPU" in line and "\n" not in line
+    assert device_notes("cpu", torch.device("cpu")) == []
+    gpus(2)
+    assert device_notes("auto", torch.device("cuda", 0), 2) == []
+    assert device_notes("auto", torch.device("cuda", 1), 4) == [
+        "note: 4 processes share 2 GPU(s): more than one on each makes nothing faster"
+    ]
+    assert "4 processes share 1 GPU(s)" in device_notes("cuda:1", torch.device("cuda", 1), 4)[0]

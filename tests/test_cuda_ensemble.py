@@ -1,0 +1,121 @@
+"""The GPU's ensemble on the CPU, its graphs replaced by functions that are called again."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from inference.cuda_encoder import CudaEncoder, TorchSteps
+from inference.cuda_ensemble import CudaEnsemble
+from inference.ensemble import Model, build_ensemble, torch_logits
+from inference.fold import fold_batch_norms
+from runtime.errors import DeviceError
+from tests import media
+from training.zoo.checkpoints import load_model
+
+CPU = torch.device("cpu")
+
+
+class HostGraph:
+    """As `runtime.gpu.Graph`."""
+
+    def __init__(self, function, stream, pool):
+        self._function = function
+        self.result = torch.full_like(function(), float("nan"))
+
+    def replay(self):
+        self.result.copy_(self._function())
+
+
+@pytest.fixture(scope="module")
+def modules(weights_dir):
+    return [load_model(weights_dir / name).module for name in ("first", "second")]
+
+
+@pytest.fixture(scope="module")
+def faces():
+    draw = np.random.default_rng(0)
+    return {size: draw.integers(0, 256, (5, size, size, 3), dtype=np.uint8) for size in (media.SIZE, 96)}
+
+
+@pytest.fixture(scope="module")
+def expected(modules, faces):
+    """The second model sees larger images."""
+    plain = zip(copy.deepcopy(modules), faces, strict=True)
+    ensemble = build_ensemble(
+        [(str(size), module, size) for module, size in plain],
+        device=CPU,
+        precision="fp32",
+        engine="torch",
+        batch_size=5,
+    )
+    return ensemble.score(faces)
+
+
+def build(modules, **kwargs):
+    placed = []
+    for module in copy.deepcopy(modules):
+        fold_batch_norms(module.eval())
+        module.encoder = CudaEncoder(module.encoder, TorchSteps(), CPU, torch.float32)
+        placed.append(module)
+    models = [
+        Model(name=str(size), size=size, logits=torch_logits(module, CPU, torch.float32))
+        for module, size in zip(placed, (media.SIZE, 96), strict=True)
+    ]
+    kwargs = {"device": CPU, "dtype": torch.float32, "batch_size": 8, "record": HostGraph, **kwargs}
+    return CudaEnsemble(models, placed, **kwargs)
+
+
+def test_full_and_part_batches(modules, faces, expected):
+    """In turns, and a batch without the places that it leaves empty."""
+    ensemble = build(modules)
+    assert len(ensemble._graphs) == 2 and ensemble.group == 1 and ensemble.lanes == 2
+    np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
+    part = {size: list(images[3:]) for size, images in faces.items()}
+    np.testing.assert_allclose(ensemble.score(part), expected[3:], atol=1e-4)
+    np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
+
+
+def test_no_memory_for_graphs(modules, faces, expected):
+    def record(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    ensemble = build(modules, record=record)
+    assert not ensemble._graphs and not ensemble._inputs
+    np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
+
+
+def test_memory_runs_out(modules, faces, expected, monkeypatch):
+    """Graphs are given up, and batches halved until they fit; one face that does not ends in a line."""
+    ensemble, counts, alone = build(modules), [], CudaEnsemble._logits
+
+    def replay(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def short_of_memory(images, count):
+        counts.append(count)
+        if count > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return alone(ensemble, images, count)
+
+    monkeypatch.setattr(ensemble, "_replay", replay)
+    np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
+    assert not ensemble._graphs
+    monkeypatch.setattr(ensemble, "_logits", short_of_memory)
+    most = 2
+    np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
+    assert counts == [5, 2, 3, 1, 2]
+    most = 0
+    with pytest.raises(DeviceError, match="too little free memory: give a smaller --batch-size or fewer --workers"):
+        ensemble.score(faces)
+
+
+def test_a_gpu_that_fails(modules, faces, monkeypatch):
+    def fail(*_):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nmore lines")
+
+    ensemble = build(modules)
+    monkeypatch.setattr(ensemble, "_replay", fail)
+    with pytest.raises(DeviceError, match=r"the GPU failed .*illegal memory access was encountered.: what is finished"):
+        ensemble.score(faces)

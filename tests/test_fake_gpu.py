@@ -1,0 +1,68 @@
+"""Tensors that say they lie on a second GPU, and hold nothing: mixed devices, wrong types and hidden waiting show."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from inference.cuda_encoder import CudaEncoder, TorchSteps
+from inference.fold import fold_batch_norms
+from training.losses import split_loss
+from training.zoo.classifiers import NETWORKS
+
+GPU = torch.device("cuda", 1)
+_WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where the host would have to wait for the GPU: a value is read, or something is copied to the CPU."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        name = function.name().split("::")[1].split(".")[0]
+        assert name not in _WAITS, f"{name} waits for the GPU"
+        if name in ("_to_copy", "copy_"):
+            target = result if name == "_to_copy" else args[0]
+            source = args[0] if name == "_to_copy" else args[1]
+            assert not (source.device.type == "cuda" and target.device.type == "cpu"), "a copy to the host waits"
+        return result
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # the other way these tensors can't go
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        yield mode
+    torch.__future__.set_overwrite_module_params_on_conversion(before)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_training_step(fake, network, dtype):
+    """Forward and loss: all on that GPU, the loss in fp32, nothing read back. (A backward pass needs a GPU.)"""
+    with GPU:
+        model = NETWORKS[network]("tf_efficientnet_b0_ns").train()
+        images, labels = torch.zeros(4, 3, 64, 64), torch.ones(4, 1)
+    images = images.contiguous(memory_format=torch.channels_last)
+    keep = torch.ones(4, dtype=torch.bool, device=GPU)
+    with NoWaiting():
+        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+            logits = model(images)
+        loss = split_loss(logits, labels, weights={"BinaryCrossentropy": 1.0}, keep=keep, ohem_samples=2)
+    assert logits.device == loss.total.device == loss.fake.device == GPU
+    assert logits.dtype == dtype and loss.total.dtype == torch.float32 and loss.total.requires_grad
+
+
+def test_encoder_of_our_kernels(fake):
+    """In fp16, channels last, whatever the device."""
+    with GPU:
+        module = NETWORKS["DeepFakeClassifier"]("tf_efficientnet_b0_ns").eval().requires_grad_(False)
+        fold_batch_norms(module)
+        encoder = CudaEncoder(module.encoder, TorchSteps(), GPU)
+        images = torch.zeros(2, 3, 75, 75, dtype=torch.float16)
+    with NoWaiting(), torch.no_grad():
+        features = encoder.forward_features(images.contiguous(memory_format=torch.channels_last))
+    assert features.device == GPU and features.dtype == torch.float16 and features.shape == (2, 1280, 3, 3)
+    assert features.is_contiguous(memory_format=torch.channels_last)

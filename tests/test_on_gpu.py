@@ -1,0 +1,131 @@
+"""What only a GPU can show; skipped where there is none."""
+
+import copy
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from inference.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
+from inference.cuda_ensemble import CudaEnsemble
+from inference.ensemble import build_ensemble
+from inference.fold import fold_batch_norms
+from preprocessing.face_detector import FacenetDetector
+from runtime import cuda_kernels
+from runtime.errors import DeviceError
+from tests import media
+from tests.test_cuda_encoder import Layer
+from training.zoo.checkpoints import load_model
+from training.zoo.classifiers import create_encoder
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+GPU = torch.device("cuda", 0)
+
+
+def relative_error(ours, reference) -> float:
+    ours, reference = ours.double().cpu(), reference.double().cpu()
+    return float((ours - reference).norm() / reference.norm())
+
+
+def test_kernels_can_be_had():
+    assert cuda_kernels.why_not(GPU) is None
+
+
+@pytest.mark.parametrize("activate", [False, True])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(
+    "stride, side, channels", [(1, 12, 3840), (1, 48, 480), (1, 190, 32), (2, 95, 288), (2, 24, 72)]
+)
+def test_depthwise(kernel, stride, side, channels, activate):
+    layer = Layer(kernel, stride, channels, activate)
+    for name in ("taps", "bias", "in_bias"):
+        tensor = getattr(layer, name)
+        setattr(layer, name, tensor if tensor is None else tensor.to(GPU))
+    x = torch.randn(3, side, side, channels, device=GPU).half()
+    y, means = KernelSteps(GPU).depthwise(x, layer)
+    torch.backends.cudnn.allow_tf32 = False
+    expected, expected_means = TorchSteps().depthwise(x, layer)
+    assert relative_error(y, expected) < 1e-3 and relative_error(means, expected_means) < 1e-3
+
+
+def test_encoder_is_as_exact_as_pytorch_s_fp16():
+    torch.manual_seed(1)
+    encoder = create_encoder("tf_efficientnet_b3_ns", pretrained=False)
+    for layer in encoder.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        encoder.train()(torch.randn(4, 3, 190, 190))
+    encoder = fold_batch_norms(encoder.eval()).to(GPU)
+    images = torch.randn(8, 3, 190, 190, device=GPU).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        reference = copy.deepcopy(encoder).double().forward_features(images.double())
+        plain = copy.deepcopy(encoder).half().forward_features(images.half())
+        ours = CudaEncoder(copy.deepcopy(encoder), KernelSteps(GPU), GPU).forward_features(images.half())
+    assert relative_error(ours, reference) < 1.2 * relative_error(plain, reference) + 1e-4
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_detector_finds_the_same_faces(engine):
+    frames = [*media.face_frames(3, 640, 480, 260), *media.noise_frames(1, 640, 480)]
+    expected = FacenetDetector(engine="torch").detect(frames)
+    for faces, others in zip(FacenetDetector(device=GPU, engine=engine).detect(frames), expected, strict=True):
+        assert len(faces.bboxes) == len(others.bboxes)
+        np.testing.assert_allclose(faces.bboxes, others.bboxes, atol=0.02)
+        np.testing.assert_allclose(faces.landmarks, others.landmarks, atol=0.02)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return np.random.default_rng(0).integers(0, 256, (7, media.SIZE, media.SIZE, 3), dtype=np.uint8)
+
+
+def build(weights_dir, device, precision, **kwargs):
+    modules = [(name, load_model(weights_dir / name).module, media.SIZE) for name in ("first", "second")]
+    return build_ensemble(modules, device=device, precision=precision, **kwargs)
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+@pytest.mark.parametrize("precision, bound", [("fp16", 0.02), ("fp32", 1e-3), ("bf16", 0.15)])
+def test_ensemble(weights_dir, faces, engine, precision, bound):
+    """Full and part batches, near the CPU's scores; the same twice, and without graphs."""
+    expected = build(weights_dir, torch.device("cpu"), "fp32", engine="torch", batch_size=7).score({media.SIZE: faces})
+    ensemble = build(weights_dir, GPU, precision, engine=engine, batch_size=8)
+    assert isinstance(ensemble, CudaEnsemble) and len(ensemble._graphs) == 2
+    scores = ensemble.score({media.SIZE: faces})
+    assert np.abs(scores - expected).max() < bound
+    assert (ensemble.score({media.SIZE: faces}) == scores).all()
+    np.testing.assert_allclose(ensemble.score({media.SIZE: faces[:2]}), scores[:2], atol=bound / 10)
+    ensemble._give_up_graphs()
+    np.testing.assert_allclose(ensemble.score({media.SIZE: faces}), scores, atol=bound / 2)
+
+
+def test_ensemble_short_of_memory(weights_dir, faces, monkeypatch):
+    ensemble = build(weights_dir, GPU, "fp16", batch_size=8)
+    scores = ensemble.score({media.SIZE: faces})
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ensemble, "_replay", fail)
+    np.testing.assert_allclose(ensemble.score({media.SIZE: faces}), scores, atol=0.01)
+    assert not ensemble._graphs
+    monkeypatch.setattr(ensemble, "_logits", fail)
+    with pytest.raises(DeviceError, match="too little free memory: give a smaller --batch-size"):
+        ensemble.score({media.SIZE: faces})
+
+
+def test_a_folder_of_videos(weights_dir, tmp_path):
+    import predict_folder
+
+    media.write_video(tmp_path / "videos.mp4", media.face_frames(20))
+    (tmp_path / "in").mkdir()
+    shutil.move(tmp_path / "videos.mp4", tmp_path / "in" / "one.mp4")
+    scores = []
+    for device in ("cpu", "cuda"):
+        output = tmp_path / f"{device}.csv"
+        command = ["--weights-dir", weights_dir, "--models", "first", "--test-dir", tmp_path / "in", "--output", output]
+        assert predict_folder.main([*map(str, command), "--device", device]) == 0
+        scores.append(float(output.read_text().splitlines()[1].split(",")[1]))
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
