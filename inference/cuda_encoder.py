@@ -23,7 +23,7 @@ _LANES = (32, 8, 1)  # a block of the depthwise kernels: lanes for two channels 
 
 
 class Steps(Protocol):
-    """What lies between matrix products. Images are (n, h, w, c), channels last, contiguous."""
+    """What lies between matrix products. Images are (n, h, w, c), square, channels last, contiguous."""
 
     def depthwise(self, x: torch.Tensor, block: "_Block") -> tuple[torch.Tensor, torch.Tensor]:
         """SiLU(convolution(SiLU(x + in_bias)) + bias), the inner SiLU where there is an `in_bias`, and its means over
@@ -54,7 +54,7 @@ class KernelSteps:
             (-(-channels // 64), tiles, count),
             _LANES,
             *(x, block.in_bias, block.taps, block.bias, y, sums),
-            *(height, width, out_height, out_width, channels // 2, _padding(height, block)),
+            *(height, width, out_height, out_width, channels // 2, _padding(height, block.kernel, block.stride)[0]),
         )
         return y, sums.sum(1) / (out_height * out_width)
 
@@ -77,9 +77,7 @@ class TorchSteps:
         if block.in_bias is not None:
             x = F.silu(x + block.in_bias)
         x = x.permute(0, 3, 1, 2)
-        before, total = _padding(height, block), block.kernel - 1
-        ends = [(-(-side // block.stride) - 1) * block.stride + total + 1 - side - before for side in (width, height)]
-        x = F.pad(x, (before, ends[0], before, ends[1]))
+        x = F.pad(x, [end for side in (width, height) for end in _padding(side, block.kernel, block.stride)])
         taps = block.taps.t().reshape(channels, 1, block.kernel, block.kernel)
         y = F.silu(F.conv2d(x, taps, block.bias, block.stride, groups=channels))
         return y.permute(0, 2, 3, 1).contiguous().to(block.project.dtype), y.mean((2, 3))
@@ -96,8 +94,8 @@ class TorchSteps:
 class CudaEncoder(nn.Module):
     """`forward_features` of a timm EfficientNet (SiLU, squeeze and excitation) whose batch norms are folded.
 
-    Weights are of `dtype`, biases and the depthwise convolutions' weights fp32. All but the stem's are no parameters,
-    so that `half()` leaves them as they are, and lie on `device` from the beginning.
+    Weights are of `dtype`, biases and the depthwise convolutions' weights fp32. They are no parameters, so that
+    `half()` leaves them as they are, and lie on `device` from the beginning.
     """
 
     def __init__(
@@ -105,19 +103,22 @@ class CudaEncoder(nn.Module):
     ):
         super().__init__()
         self._steps = steps
-        encoder = encoder.to(device)
-        in_bias = encoder.conv_stem.bias.detach().float()
-        self.stem = encoder.conv_stem.to(dtype)
-        self.stem.bias = None  # the first block adds it, before it activates its input
+        stem = encoder.conv_stem
+        self._stem = stem.weight.detach().to(device, dtype, memory_format=torch.channels_last)
+        self._stem_stride = stem.stride[0]
         blocks = [block for stage in encoder.blocks for block in stage]
         if hasattr(blocks[0], "conv_pwl") or blocks[0].has_skip:
             raise ValueError("the first block must take the stem's result alone, as EfficientNet's does")
-        self._blocks = [_Block(block, dtype, None if number else in_bias) for number, block in enumerate(blocks)]
-        self._head, self._head_bias = _matrix(encoder.conv_head, dtype), encoder.conv_head.bias.detach().float()
+        self._blocks = [_Block(block, device, dtype) for block in blocks]
+        self._blocks[0].in_bias = _floats(stem.bias, device)  # which is added before its input is activated
+        self._head, self._head_bias = _matrix(encoder.conv_head, device, dtype), _floats(encoder.conv_head.bias, device)
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images (n, 3, h, w) to features (n, channels, h / 32, w / 32), channels last, of `dtype`."""
-        x = self.stem(images).permute(0, 2, 3, 1).contiguous()
+        kernel, stride = self._stem.shape[-1], self._stem_stride
+        around = [end for side in images.shape[:1:-1] for end in _padding(side, kernel, stride)]
+        x = F.conv2d(F.pad(images, around), self._stem, stride=stride)
+        x = x.permute(0, 2, 3, 1).contiguous()
         for block in self._blocks:
             x = block(x, self._steps)
         x = F.linear(x, self._head)
@@ -128,20 +129,21 @@ class CudaEncoder(nn.Module):
 class _Block:
     """The tensors of a block, as the steps want them."""
 
-    def __init__(self, block: nn.Module, dtype: torch.dtype, in_bias: torch.Tensor | None):
+    def __init__(self, block: nn.Module, device: torch.device | str, dtype: torch.dtype):
         if type(block).__name__ not in _BLOCKS:
             raise ValueError(f"{type(block).__name__} is no block of an EfficientNet")
         expands = hasattr(block, "conv_pwl")
         last = block.conv_pwl if expands else block.conv_pw
         depthwise, squeeze = block.conv_dw, block.se
         self.kernel, self.stride, self.has_skip = depthwise.kernel_size[0], depthwise.stride[0], block.has_skip
-        self.expand = _matrix(block.conv_pw, dtype) if expands else None
-        self.in_bias = block.conv_pw.bias.detach().float() if expands else in_bias
-        self.taps = depthwise.weight.detach().float().flatten(1).t().contiguous()  # (kernel ** 2, channels)
-        self.bias = depthwise.bias.detach().float()
-        self.reduce, self.reduce_bias = _matrix(squeeze.conv_reduce, dtype), squeeze.conv_reduce.bias.detach().to(dtype)
-        self.excite, self.excite_bias = _matrix(squeeze.conv_expand, dtype), squeeze.conv_expand.bias.detach().to(dtype)
-        self.project, self.project_bias = _matrix(last, dtype), last.bias.detach().float()
+        self.expand = _matrix(block.conv_pw, device, dtype) if expands else None
+        self.in_bias = _floats(block.conv_pw.bias, device) if expands else None
+        self.taps = _floats(depthwise.weight, device).flatten(1).t().contiguous()  # (kernel ** 2, channels)
+        self.bias = _floats(depthwise.bias, device)
+        self.reduce, self.excite = (_matrix(each, device, dtype) for each in (squeeze.conv_reduce, squeeze.conv_expand))
+        self.reduce_bias = squeeze.conv_reduce.bias.detach().to(device, dtype)
+        self.excite_bias = squeeze.conv_expand.bias.detach().to(device, dtype)
+        self.project, self.project_bias = _matrix(last, device, dtype), _floats(last.bias, device)
 
     def __call__(self, x: torch.Tensor, steps: Steps) -> torch.Tensor:
         y, means = steps.depthwise(x if self.expand is None else F.linear(x, self.expand), self)
@@ -159,14 +161,19 @@ class _Block:
         return z
 
 
-def _matrix(convolution: nn.Conv2d, dtype: torch.dtype) -> torch.Tensor:
+def _matrix(convolution: nn.Conv2d, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
     """The weights (outputs, inputs) of a 1x1 convolution."""
-    return convolution.weight.detach().flatten(1).to(dtype)
+    return convolution.weight.detach().flatten(1).to(device, dtype)
 
 
-def _padding(side: int, block: _Block) -> int:
-    """Pixels before the image: TensorFlow's "same", which puts an odd one behind it. Images are square."""
-    return max((-(-side // block.stride) - 1) * block.stride + block.kernel - side, 0) // 2
+def _floats(parameter: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    return parameter.detach().to(device, torch.float32)
+
+
+def _padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels before and behind the image: TensorFlow's "same", which puts an odd one behind."""
+    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return total // 2, total - total // 2
 
 
 def _tile_width(out_width: int, stride: int) -> int:

@@ -75,4 +75,6 @@ def resolve_precision(name: str, device: torch.device) -> str:
         return "fp16" if device.type == "cuda" else "fp32"
     if name == "fp16" and device.type == "cpu":
         raise ChoiceError("--precision fp16 needs a GPU; on a CPU use bf16 (faster, approximate) or fp32 (exact)")
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ChoiceError("--precision bf16: this GPU computes none; use fp16 (faster) or fp32 (exact)")
     return name

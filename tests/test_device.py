@@ -42,12 +42,16 @@ def test_no_device(gpus, name):
         resolve_device(name)
 
 
-def test_precision():
+def test_precision(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
     assert resolve_precision("auto", cpu) == "fp32" and resolve_precision("auto", cuda) == "fp16"
     assert resolve_precision("bf16", cpu) == "bf16" and resolve_precision("fp32", cuda) == "fp32"
     with pytest.raises(ChoiceError, match="fp16 needs a GPU"):
         resolve_precision("fp16", cpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    with pytest.raises(ChoiceError, match="--precision bf16: this GPU computes none; use fp16"):
+        resolve_precision("bf16", cuda)
     with pytest.raises(ChoiceError, match="--precision int8: use one of"):
         resolve_precision("int8", cpu)
 

@@ -31,6 +31,7 @@ class NoWaiting(TorchDispatchMode):
 @pytest.fixture
 def fake(monkeypatch):
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # the other way these tensors can't go
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
