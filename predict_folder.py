@@ -114,8 +114,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=positive,
         metavar="MB",
         help="megabytes of frames that are read and searched at a time (default: an eighth of the machine's\n"
-        "memory, at most 2048). One of 1080p takes 70, each further one 15; of 8K 1160 and 230: where a video\n"
-        "takes more than there is, it is read alone, frame by frame",
+        "memory, on a CPU at most 2048). One of 1080p takes 70, each further one 15; of 8K 1160 and 230:\n"
+        "where a video takes more than there is, it is read alone, frame by frame",
     )
     arg(
         "--encoder",
@@ -287,7 +287,7 @@ def build_pipeline(
         lambda path: iter_frames(path, lambda count: evenly_spaced(count, args.frames_per_video)),
         detector,
         args.frames_per_batch,
-        MemoryBudget(args.memory * 2**20 if args.memory else default_budget(ranks.local_world_size), workers),
+        memory_budget(args, ranks, device, workers),
     )
     return Pipeline(
         extractor,
@@ -297,6 +297,11 @@ def build_pipeline(
         spread_faces=args.spread_faces,
         workers=workers,
     )
+
+
+def memory_budget(args: argparse.Namespace, ranks: Ranks, device: torch.device, workers: int) -> MemoryBudget:
+    default = default_budget(ranks.local_world_size, on_gpu=device.type == "cuda")
+    return MemoryBudget(args.memory * 2**20 if args.memory else default, workers)
 
 
 def load_ensemble(

@@ -37,6 +37,7 @@ from preprocessing.video import iter_frames
 from runtime.cores import available_cores
 from runtime.device import resolve_device
 from runtime.engines import usable_engines
+from runtime.memory import MemoryBudget, default_budget
 from training.zoo.checkpoints import load_model
 
 FRAMES, SIZE = 32, 380
@@ -78,7 +79,11 @@ def ours(checkpoints: list[str], device: torch.device, engine: str, precision: s
     detector = FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=cores)
     modules = [(path, load_model(path).module, SIZE) for path in checkpoints]
     ensemble = build_ensemble(modules, device=device, precision=precision, engine=engine, lanes=cores)
-    extractor = FaceExtractor(lambda path: iter_frames(path, lambda count: evenly_spaced(count, FRAMES)), detector)
+    extractor = FaceExtractor(
+        lambda path: iter_frames(path, lambda count: evenly_spaced(count, FRAMES)),
+        detector,
+        memory=MemoryBudget(default_budget(on_gpu=device.type == "cuda"), cores),
+    )
     pipeline = Pipeline(extractor, ensemble, confident_strategy, workers=cores)
 
     def stages(path: str) -> tuple[float, float, float]:
@@ -104,19 +109,22 @@ def ours(checkpoints: list[str], device: torch.device, engine: str, precision: s
     return Contender(name=f"ours, {engine}, {precision}", stages=stages, together=together)
 
 
-def in_lanes(ensemble: Ensemble, images: list[np.ndarray]) -> None:
+def in_lanes(ensemble: Ensemble, images: list[np.ndarray]) -> list[np.ndarray]:
+    """The scores of each batch; as many are computed at a time as the ensemble has lanes."""
+    scores: dict[int, np.ndarray] = {}
     batches = [images[i : i + ensemble.batch_size] for i in range(0, len(images), ensemble.batch_size)]
 
     def lane(number: int) -> None:
         torch.set_num_threads(1)
-        for batch in batches[number :: ensemble.lanes]:
-            ensemble.score({SIZE: batch})
+        for i in range(number, len(batches), ensemble.lanes):
+            scores[i] = ensemble.score({SIZE: batches[i]})
 
     threads = [threading.Thread(target=lane, args=(number,)) for number in range(ensemble.lanes)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return [scores[i] for i in range(len(batches))]
 
 
 def measure(contenders: list[Contender], paths: list[str], rounds: int) -> None:

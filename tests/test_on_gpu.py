@@ -15,7 +15,9 @@ from preprocessing.face_detector import FacenetDetector
 from runtime import cuda_kernels
 from runtime.errors import DeviceError
 from tests import media
+from tests import test_train_classifier as trainer
 from tests.test_cuda_encoder import Layer
+from training.pipelines import train_classifier
 from training.zoo.checkpoints import load_model
 from training.zoo.classifiers import create_encoder
 
@@ -129,3 +131,34 @@ def test_a_folder_of_videos(weights_dir, tmp_path):
         assert predict_folder.main([*map(str, command), "--device", device]) == 0
         scores.append(float(output.read_text().splitlines()[1].split(",")[1]))
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+def train(root, folder, *more):
+    return train_classifier.main(trainer.flags(root, folder, "--device", "cuda", *more))
+
+
+def test_training(processed_root, tmp_path, capsys):
+    """In fp16, where the gradient scaler's first steps overflow, weights stay sane; a CPU goes on with what a GPU left,
+    and a GPU with what a CPU left."""
+    trainer.write_config(tmp_path, fp16=True)
+    assert train(processed_root, tmp_path) == 0
+    weights = trainer.weights(tmp_path).values()
+    assert max(float(tensor.abs().max()) for tensor in weights if tensor.is_floating_point()) < 100
+    assert trainer.run(processed_root, tmp_path, "--resume", "auto") == 0
+    cpu = tmp_path / "cpu"
+    cpu.mkdir()
+    trainer.write_config(cpu, fp16=True)
+    assert trainer.run(processed_root, cpu) == 0
+    assert train(processed_root, cpu, "--resume", "auto") == 0
+    assert capsys.readouterr().out.count("all 2 epochs are done") == 2
+
+
+def test_training_in_fp32_is_that_of_a_cpu(processed_root, tmp_path):
+    on = {}
+    for name, run in (("cpu", trainer.run), ("gpu", train)):
+        (tmp_path / name).mkdir()
+        trainer.write_config(tmp_path / name, epochs=1)
+        assert run(processed_root, tmp_path / name, "--opt-level", "O0") == 0
+        on[name] = trainer.weights(tmp_path / name)
+    key = "module.encoder.conv_head.weight"
+    assert relative_error(on["gpu"][key], on["cpu"][key]) < 1e-3
