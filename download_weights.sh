@@ -14,9 +14,12 @@ for name in "${PUBLISHED_MODELS[@]}"; do
         continue
     fi
     echo "$name: fetching"
-    # curl's 33: the server can't resume; its 36: the part does not fit. Then the part is of no use.
-    curl --fail --location --retry 2 --continue-at - --output "$file.part" "$BASE_URL/$name" || {
-        status=$?
+    # curl's 33: the server can't resume; its 36: the part does not fit. Then the part is of no use. The server's 416: the
+    # file has no more than the part, which is complete, or of something else: the check below tells.
+    status=0
+    answer=$(curl --fail --location --retry 2 --continue-at - --output "$file.part" --write-out '%{http_code}' \
+        "$BASE_URL/$name") || status=$?
+    if [ $status -ne 0 ] && [ "$answer" != 416 ]; then
         if [ $status -eq 33 ] || [ $status -eq 36 ]; then rm -f "$file.part"; fi
         missing+=("$name (download failed, curl's code $status)")
         if [ $status -eq 6 ]; then  # no such host: the others would fail alike
@@ -25,7 +28,7 @@ for name in "${PUBLISHED_MODELS[@]}"; do
             exit 1
         fi
         continue
-    }
+    fi
     if (cd "$ROOT" && "$PYTHON" -m training.tools.check_checkpoint "$file.part"); then
         mv "$file.part" "$file"
     else

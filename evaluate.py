@@ -24,9 +24,10 @@ from inference import metrics
 from preprocessing.containers import video_id
 from preprocessing.data_root import METADATA
 from preprocessing.labels import is_fake, parse_label, read_metadata
+from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, printable
-from runtime.files import whole_file
+from runtime.files import open_text, whole_file
 from runtime.ranks import Ranks
 from training.datasets.folds import read_folds
 
@@ -197,7 +198,7 @@ def read_rows(flag: str, path: str) -> Iterator[tuple[str, str, str]]:
     """Place, filename and label of each row of a CSV with these columns. Raises InputError, also where it has none."""
     try:
         # as predict_folder.py writes it: names that are no UTF-8 are the bytes they are
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open_text(path, limits.LABELS, errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
             missing = [name for name in ("filename", "label") if name not in header]
@@ -258,10 +259,15 @@ def evaluate_videos(
     for video in videos:
         groups.setdefault(video.group, []).append(video)
     is_grouped = groups.keys() != {None} or group_name == "fold"
+    without = _NO_GROUP
+    while without in groups:  # a part folder may be called so
+        without = f"({without})"
     return Evaluation(
         figures=figures_of(videos),
         grouped_by=group_name if is_grouped else None,
-        groups={group or _NO_GROUP: figures_of(groups[group]) for group in sorted(groups, key=_by_number)}
+        groups={
+            without if group is None else group: figures_of(groups[group]) for group in sorted(groups, key=_by_number)
+        }
         if is_grouped
         else {},
         worst=worst_of(videos),

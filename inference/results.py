@@ -3,6 +3,7 @@
 The journal's first record are the settings it was made with (runtime/journal.py).
 """
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -14,11 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, ScoredFace, VideoResult
 from runtime.errors import OutputError
-from runtime.files import file_identity, temporary_name, whole_file
+from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file
 from runtime.journal import Journal
 from training.zoo.checkpoints import CheckpointError
+
+_MOST = 2**31  # frames, faces, pixels
+_MAY_BE_LINKS = ("--output", "--faces-csv")  # what a user names is written where it leads to; other names are ours
 
 
 class ResultsJournal:
@@ -42,8 +46,9 @@ class ResultsJournal:
                 if number == 1 and record != {"settings": settings}:
                     raise ValueError("other settings")
                 if number > 1:
-                    self._results[record["video"]] = _checked(record)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    result = _checked(record, len(settings["models"]))
+                    self._results[result.video] = result
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise self._journal.damaged(number) from error
         if not self._journal.records:
             self._journal.add({"settings": settings})
@@ -67,24 +72,55 @@ class ResultsJournal:
         self._journal.close()
 
 
-def _checked(record: dict) -> VideoResult:
+def _checked(record: dict, models: int) -> VideoResult:
     """A result from its line of the journal; an exception where the line can't have been written by `add`."""
-    faces = [ScoredFace(**{**face, "bbox": tuple(face["bbox"])}) for face in record.pop("faces")]
+    faces = [ScoredFace(**{**face, "bbox": tuple(face["bbox"])}) for face in _list_of(dict, record.pop("faces"))]
     identity = record.pop("identity")
     result = VideoResult(**record, identity=None if identity is None else tuple(identity), faces=faces)
-    numbers = [result.score, *result.model_scores]
-    for face in faces:
-        numbers += [face.detector_score, *face.probabilities]
-        if not all(type(value) is int for value in (face.frame, face.face, *face.bbox)) or len(face.bbox) != 4:
-            raise ValueError("not a face")
-    if not all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers):
-        raise ValueError("not a score")
-    counts = (result.frames, result.frames_wanted, result.left_out, result.last_frame or 0)
-    if result.status not in (OK, NO_FACE, UNREADABLE, FAILED) or not all(type(count) is int for count in counts):
+    if not isinstance(result.video, str) or not isinstance(result.error, str | None):
         raise ValueError("not a result")
-    if not isinstance(result.notes, list) or not all(isinstance(note, str) for note in result.notes):
-        raise ValueError("not notes")
+    if result.status not in (OK, NO_FACE, UNREADABLE, FAILED) or not isinstance(result.at_face_limit, bool):
+        raise ValueError("not a result")
+    if bool(faces) != (result.status == OK) or (result.status != OK and result.score != UNKNOWN_SCORE):
+        raise ValueError("a score without faces, or the other way round")
+    _list_of(str, result.notes)
+    last = 0 if result.last_frame is None else result.last_frame
+    _check_counts(result.frames, result.frames_wanted, result.left_out, last)
+    _check_scores(result.score)
+    _check_scores(*_list_of(float, result.model_scores), count=models if faces else 0)
+    if identity is not None:
+        _check_whole(*result.identity, count=2)
+    for face in faces:
+        _check_counts(face.frame, face.face)
+        _check_whole(*face.bbox, count=4, most=_MOST)
+        _check_scores(face.detector_score)
+        _check_scores(*_list_of(float, face.probabilities), count=models)
     return result
+
+
+def _list_of(kind: type, value: object) -> list:
+    """The value; a ValueError unless it is a list of that. Whole numbers are floats, too."""
+    if not isinstance(value, list) or not all(
+        isinstance(each, (int, float) if kind is float else kind) for each in value
+    ):
+        raise ValueError(f"not a list of {kind.__name__}")
+    return value
+
+
+def _check_whole(*numbers: object, count: int, most: int = 2**63 - 1) -> None:
+    if len(numbers) != count or not all(type(number) is int and -most <= number <= most for number in numbers):
+        raise ValueError("not whole numbers")
+
+
+def _check_counts(*numbers: object) -> None:
+    _check_whole(*numbers, count=len(numbers), most=_MOST)
+    if min(numbers) < 0:
+        raise ValueError("not counts")
+
+
+def _check_scores(*numbers: object, count: int = 1) -> None:
+    if len(numbers) != count or not all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers):
+        raise ValueError("not scores")
 
 
 def fingerprint(settings: dict) -> str:
@@ -157,14 +193,18 @@ def check_outputs(outputs: dict[str, str | os.PathLike], inputs: Iterable[str | 
         if str(target) in taken:
             raise OutputError(f"{flag} {path}: {taken[str(target)]}; choose another place")
         taken[str(target)] = f"is written by {flag} too"
+        if is_link(path) and flag not in _MAY_BE_LINKS:
+            raise link_error(path)
         try:
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(target)  # later Pythons call a name that is too long no folder
             if target.is_dir():
                 raise OutputError(f"{flag} {path}: is a folder; name a file")
             if target.exists() and not target.is_file():
                 raise OutputError(f"{flag} {path}: is not a regular file; choose another place")
             target.parent.mkdir(parents=True, exist_ok=True)
             probe = temporary_name(target)
-            probe.touch()
+            probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
             raise OutputError(f"{flag} {path}: can't be written ({error.strerror}); choose another place") from error
@@ -182,13 +222,13 @@ def _write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[list])
             line.seek(0)
             line.truncate()
 
-    _write_whole(path, write)
+    _write_whole(path, write, follow=True)
 
 
-def _write_whole(path: str | os.PathLike, write: Callable[[TextIO], None]) -> None:
+def _write_whole(path: str | os.PathLike, write: Callable[[TextIO], None], *, follow: bool = False) -> None:
     """Write a text file. File names that are no UTF-8 come out as the bytes they are."""
     with (
-        whole_file(path, "the scores are kept in the journal") as temporary,
+        whole_file(path, "the scores are kept in the journal", follow=follow) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         write(file)

@@ -68,7 +68,11 @@ def encode(task: tuple[str, Path, int]) -> Made:
     path, output, rate_factor = task
     try:
         source, video = open_video(path)
-        with source, new_file(output) as file, av.open(os.path.abspath(file), "w", format="mp4") as target:
+        with (
+            source,
+            new_file(output, root=output.parents[2]) as file,
+            av.open(os.path.abspath(file), "w", format="mp4") as target,
+        ):
             frames = _transcode(path, source, video, target, rate_factor)
     except av.error.FFmpegError as error:
         raise VideoError(path, f"can't be encoded again ({plain(error)})") from error

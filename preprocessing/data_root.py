@@ -11,7 +11,9 @@ import os
 import re
 import reprlib
 import stat
+import unicodedata
 from dataclasses import dataclass
+from functools import cache
 
 from preprocessing.containers import is_video_name, video_id
 from preprocessing.labels import is_fake, read_metadata
@@ -74,6 +76,7 @@ def read_data_root(root: str | os.PathLike) -> DataRoot:
         videos += found
         problems.update({f"{part}/{name}": reason for name, reason in wrong.items()})
     videos = _without_repeated(videos, problems)
+    videos = _without_mixed_up(videos, problems)
     videos = _without_orphans(videos, problems)
     if not videos:
         first = "".join(f"; {name}: {reason}" for name, reason in list(problems.items())[:3])
@@ -164,6 +167,35 @@ def _without_repeated(videos: list[Video], problems: dict[str, str]) -> list[Vid
         if video.original in again:
             originals = f"{_place(first[video.original])} or {_place(again[video.original])}"
             problems[_place(video)] = f"its original may be {originals}; rename or remove one"
+        else:
+            kept.append(video)
+    return kept
+
+
+def _without_mixed_up(videos: list[Video], problems: dict[str, str]) -> list[Video]:
+    """Without those whose id differs from an earlier one's only in case or Unicode form, where the file system takes
+    the two for one: their outputs would be the same files."""
+    names = cache(lambda folder: frozenset(os.listdir(folder)))
+
+    def is_found_as(video: Video, id_: str) -> bool:
+        """Whether the video's file is found by a name that its folder does not list."""
+        folder, name = os.path.dirname(video.path), id_ + video.name[len(video.id) :]
+        return name not in names(folder) and os.path.lexists(os.path.join(folder, name))
+
+    first: dict[tuple[str, str], Video] = {}
+    kept = []
+    for video in videos:
+        form = unicodedata.normalize("NFC", video.id)
+        others = [first.setdefault(key, video) for key in (("form", form), ("case", form.casefold()))]
+        for other in others:
+            if other is not video and any(
+                is_found_as(one, id_) for one in (video, other) for id_ in (video.id, other.id)
+            ):
+                problems[_place(video)] = (
+                    f"its id differs from that of {_place(other)} only in case or in the form of its letters, which "
+                    "this file system does not tell apart; rename one"
+                )
+                break
         else:
             kept.append(video)
     return kept

@@ -29,8 +29,10 @@ from preprocessing.outputs import new_folder
 from preprocessing.pairs import Match, match
 from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage
 from preprocessing.video import READER, iter_all_frames
+from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError
+from runtime.files import read_file
 from runtime.ranks import Ranks
 
 FRAME_STEP = 10
@@ -120,7 +122,7 @@ def match_or_empty(fake: str, original: str, output: Path) -> Match:
 def read_boxes(path: Path) -> Boxes:
     """The boxes of every tenth frame that has some, in half-size pixels. Raises ItemError."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path, limits.BOXES))
         boxes = {int(index): found for index, found in content.items() if found and int(index) % FRAME_STEP == 0}
         for found in boxes.values():
             if np.shape(found)[1:] != (4,) or not (np.abs(found) < _MOST_SIDE).all():

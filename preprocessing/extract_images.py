@@ -43,6 +43,7 @@ def extract(args: argparse.Namespace, ranks: Ranks) -> int:
         settings={"quality": QUALITY, "reader": READER},
         list_items=partial(list_items, Path(args.root_dir, "jpegs")),
         make_work=make_work,
+        key_of=lambda name: name.rpartition("_")[0],
     )
     return run_stage(stage, args, ranks)
 

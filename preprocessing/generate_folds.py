@@ -37,9 +37,10 @@ from preprocessing.extract_crops import FRAME_STEP
 from preprocessing.images import Crop, list_crops
 from preprocessing.people import people_of
 from preprocessing.stage import report_bad
+from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError
-from runtime.files import whole_file
+from runtime.files import read_file, whole_file
 from runtime.ranks import Ranks
 
 PARTS = 50  # of the whole DFDC
@@ -105,7 +106,7 @@ def generate_folds(args: argparse.Namespace, ranks: Ranks) -> int:
         folds, left_out = choose_split(data, cropped, args.n_splits, args.seed), {}
     rows = [row for each in cropped if each.video.id in folds for row in rows_of(each, folds[each.video.id])]
     random.Random(args.seed).shuffle(rows)
-    write_rows(Path(args.out), rows)
+    write_rows(Path(args.out), rows, Path(args.root_dir))
 
     # summarise
     print(statistics(rows))
@@ -256,7 +257,7 @@ def read_splits(files: dict[str, Path]) -> dict[str, str]:
 def read_pairs(path: Path) -> list[list[str]]:
     """Raises InputError unless the file holds a list of pairs."""
     try:
-        pairs = json.loads(path.read_bytes())
+        pairs = json.loads(read_file(path, limits.SPLITS))
     except OSError as error:
         raise InputError(f"--splits {path}: can't be read ({error.strerror}); name the dataset's files") from error
     except (ValueError, RecursionError) as error:
@@ -276,9 +277,10 @@ def rows_of(cropped: Cropped, fold: int) -> list[tuple]:
     return [(video.id, crop.name, label, video.source, crop.frame, fold) for crop in cropped.crops]
 
 
-def write_rows(path: Path, rows: list[tuple]) -> None:
+def write_rows(path: Path, rows: list[tuple], root: Path) -> None:
+    root = root if path.is_relative_to(root) else None  # else the folder is its user's own
     with (
-        whole_file(path, "choose another --out") as temporary,
+        whole_file(path, "choose another --out", root=root) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")

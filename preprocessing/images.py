@@ -5,13 +5,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from preprocessing import png
+from preprocessing.picture_size import picture_size
+from runtime import limits
 from runtime.errors import ItemError
+from runtime.files import read_file
 
 
 def _encode_lossy(image: np.ndarray, *, extension: str, quality: int) -> bytes:
@@ -52,12 +54,19 @@ def list_crops(folder: str | os.PathLike) -> list[Crop]:
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """An image file as BGR uint8 (h, w, 3), as OpenCV has it. Raises ItemError where it is cut or damaged."""
+    """An image file as BGR uint8 (h, w, 3), as OpenCV has it. Raises ItemError where it is cut or damaged, or claims
+    more pixels than a picture may have."""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path, limits.PICTURE)
     except OSError as error:
         raise ItemError(f"{os.fspath(path)}: can't be opened ({error.strerror})") from error
-    image = _decode(data)
+    width, height = picture_size(data) or (0, 0)
+    if width * height > limits.PICTURE_PIXELS:
+        raise ItemError(
+            f"{os.fspath(path)}: is said to have {width}x{height} pixels, more than the {limits.PICTURE_PIXELS} that a "
+            "picture may have; remove it, and run extract_crops.py --overwrite"
+        )
+    image = _decode(data) if width * height else None
     if image is None:
         raise ItemError(f"{os.fspath(path)}: is cut or damaged; run extract_crops.py --overwrite")
     return image
@@ -70,16 +79,14 @@ def encode_image(image: np.ndarray, extension: str) -> bytes:
 
 def _decode(data: bytes) -> np.ndarray | None:
     """None for what is no image, and for a PNG that is cut or has a wrong checksum, at which libpng would print."""
-    if not data:
-        return None
     if data.startswith(png.START):
         chunks = png.read_chunks(data)
-        if chunks is None:
+        if chunks is None or sum(kind == b"IHDR" for kind, _ in chunks) > 1:  # only the first one was looked at
             return None
         image = png.decode(chunks)
         if image is not None:
             return image
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # it claims more pixels than OpenCV reads
+    except cv2.error:
         return None

@@ -9,6 +9,7 @@ Of a fake its original is shown too; of a real video the first of its fakes that
 
 import argparse
 import difflib
+import io
 import statistics
 import sys
 from collections.abc import Sequence
@@ -30,8 +31,10 @@ from preprocessing.data_root import DataRoot, Video, read_data_root
 from preprocessing.extract_crops import Boxes, read_boxes
 from preprocessing.images import list_crops, read_image
 from preprocessing.video import iter_all_frames
+from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError, printable
+from runtime.files import read_file
 from runtime.pictures import format_of, save
 from runtime.ranks import Ranks
 
@@ -226,7 +229,7 @@ def load_landmarks(folder: Path, index: int) -> tuple[np.ndarray | None, str]:
     if not path.exists():
         return None, "no landmarks found"
     try:
-        landmarks = np.load(path, allow_pickle=False)
+        landmarks = np.load(io.BytesIO(read_file(path, limits.LANDMARKS)), allow_pickle=False)
         if landmarks.shape != (5, 2) or landmarks.dtype.kind not in "iuf":
             raise ValueError("not five points")
     except Exception as error:  # NumPy's reader fails in many ways on what is no array

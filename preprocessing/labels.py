@@ -8,7 +8,9 @@ import json
 import os
 import reprlib
 from collections import Counter
-from pathlib import Path
+
+from runtime import limits
+from runtime.files import read_file
 
 _WORDS = {"real": False, "fake": True}
 _NUMBERS = {0.0: False, 1.0: True}
@@ -28,10 +30,9 @@ def read_metadata(path: str | os.PathLike) -> tuple[dict[str, dict], dict[str, s
     A key that is there twice makes an entry wrong: which of the two holds can't be told. Raises OSError where the file
     can't be read, and ValueError, with what is to be said after its name, where it makes no sense.
     """
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for, for ever
-        raise ValueError("is not a regular file")
+    data = read_file(path, limits.METADATA)
     try:
-        content = json.loads(Path(path).read_bytes(), object_pairs_hook=_Object)  # bytes: with a byte order mark or not
+        content = json.loads(data, object_pairs_hook=_Object)  # bytes: with a byte order mark or not
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON ({error})") from error
     if not isinstance(content, _Object):
@@ -66,9 +67,13 @@ def is_fake(entry: dict) -> bool:
 class _Object(dict):
     """An object of a JSON file, and the keys that it has more than once."""
 
+    __slots__ = ("repeated",)
+
     def __init__(self, pairs: list[tuple[str, object]]):
         super().__init__(pairs)
-        self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        self.repeated = ()
+        if len(self) < len(pairs):  # counting takes more time and memory than all else
+            self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
 
 def _twice(key: str) -> str:

@@ -31,9 +31,10 @@ from preprocessing.containers import SUFFIXES, is_video_name, video_id
 from preprocessing.data_root import METADATA, read_part
 from preprocessing.labels import parse_label, read_metadata
 from preprocessing.stage import report_bad
+from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, OutputError, printable
-from runtime.files import whole_file
+from runtime.files import open_folder, open_text, whole_file
 from runtime.ranks import Ranks
 
 COMPRESSIONS = ("raw", "c23", "c40")
@@ -101,13 +102,13 @@ def make_metadata(args: argparse.Namespace, ranks: Ranks) -> int:
     new = [part for part in parts if is_new(Path(args.root_dir, part, METADATA), parts[part], args.overwrite)]
 
     # write: metadata.json comes last, so that no part is taken for whole before it is
-    source = os.path.realpath(args.source)
+    source, root = os.path.realpath(args.source), Path(args.root_dir)
     for part in parts:
-        make_folder(Path(args.root_dir, part))
+        make_folder(root / part, root)
     for entry in entries:
-        make_link(Path(source, entry.source), place_of(entry, Path(args.root_dir)))
+        make_link(Path(source, entry.source), place_of(entry, root), root)
     for part in new:
-        write_metadata(Path(args.root_dir, part, METADATA), parts[part])
+        write_metadata(root / part / METADATA, parts[part], root)
 
     # summarise
     code = report_bad("metadata", {}, problems)
@@ -231,10 +232,10 @@ def read_test_list(path: Path) -> tuple[dict[str, bool], Problems]:
         return {}, {}
     test, problems = {}, {}
     for number, line in enumerate(read_text("--source", path).splitlines(), start=1):
-        match = re.fullmatch(r"\s*([01])\s+(\S.*?)\s*", line)
-        if match:
-            test[match[2]] = match[1] == "0"
-        elif line.strip():
+        label, *path_of_video = line.split(maxsplit=1) or [""]
+        if label in ("0", "1") and path_of_video:
+            test[path_of_video[0].rstrip()] = label == "0"
+        elif label:
             problems[f"{path.name} line {number}"] = f"{line.strip()[:60]!r} is not 0 or 1 and a path"
     return test, problems
 
@@ -306,7 +307,8 @@ def entry_of_row(fields: list[str], source_name: str, where: str) -> Entry:
 
 def read_text(flag: str, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_text(path, limits.LABELS) as file:
+            return file.read()
     except OSError as error:
         raise InputError(f"{flag} {path}: can't be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -423,26 +425,34 @@ def is_new(path: Path, content: dict, overwrite: bool) -> bool:
     return True
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, root: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(root):
+            root.mkdir(parents=True, exist_ok=True)
+        with open_folder(root, folder.name, make=True):
+            pass
     except OSError as error:
         raise OutputError(f"{folder}: can't be made ({error.strerror}); --root-dir must be writable") from error
 
 
-def make_link(video: Path, place: Path) -> None:
+def make_link(video: Path, place: Path, root: Path) -> None:
     """Link to an absolute path by a relative one, which stays right when both are moved together."""
     if os.path.lexists(place):
         return  # it is this video: `check_video` has looked
-    # `..` leads out of the folder itself, not out of a link to it
+    # `..` leads out of the folder itself, not out of a link to the data root
     target = os.path.relpath(video, os.path.realpath(place.parent))
-    with whole_file(place, _REMEDY) as temporary:
-        os.symlink(target, temporary)
+    try:
+        with open_folder(root, place.parent.name) as folder:
+            os.symlink(target, place.name, dir_fd=folder)
+    except OSError as error:
+        raise OutputError(f"{place}: can't be written ({error.strerror}); {_REMEDY}") from error
 
 
-def write_metadata(path: Path, content: dict) -> None:
-    remedy = "--root-dir must be writable"
-    with whole_file(path, remedy) as temporary, open(temporary, "w", encoding="utf-8") as file:
+def write_metadata(path: Path, content: dict, root: Path) -> None:
+    with (
+        whole_file(path, "--root-dir must be writable", root=root) as temporary,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
         json.dump(content, file, indent=1, sort_keys=True)
 
 

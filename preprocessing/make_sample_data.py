@@ -32,10 +32,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from runtime import limits
 from runtime.command import positive, run_command, whole, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, OutputError, UserError, printable
-from runtime.files import whole_file
+from runtime.files import open_folder, read_text, remove_leftovers, whole_file
 from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
 
@@ -144,12 +145,12 @@ def make_data_root(
             if (folder / _METADATA).exists():
                 bar.update(len(films))
                 continue
-            _make_folder(folder)
-            for left in folder.glob(".*.tmp"):  # by a run that was killed
-                left.unlink()
+            _make_folder(folder, Path(root))
+            for film in films:
+                remove_leftovers(film.path)
             for _ in _render_all(films, workers):
                 bar.update()
-            _write_json(folder / _METADATA, metadata)
+            _write_json(folder / _METADATA, metadata, Path(root))
     return made
 
 
@@ -157,14 +158,14 @@ def _keep_settings(path: Path, settings: dict, folders: list[Path]) -> None:
     """Write down what the parts are made with. Raises InputError where one is there that something else made."""
     there = [folder / _METADATA for folder in folders if os.path.lexists(folder / _METADATA)]
     try:
-        same = json.loads(path.read_text(encoding="utf-8")) == settings
-    except (OSError, ValueError):
+        same = json.loads(read_text(path, limits.CONFIG)) == settings
+    except (OSError, ValueError, RecursionError):
         same = False
     if there and not same:
         raise InputError(f"{there[0]} is there already, not from these settings; name another folder, or remove it")
     if not same:
-        _make_folder(path.parent)
-        _write_json(path, settings)
+        _make_folder(path.parent, path.parent)
+        _write_json(path, settings, path.parent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -687,9 +688,12 @@ def _draw_names(count: int, seed: int) -> list[str]:
     return list(names)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, root: Path) -> None:
+    """A folder below the data root, or that itself, which alone may be a link."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
+        with open_folder(root, *folder.relative_to(root).parts, make=True):
+            pass
     except OSError as error:
         raise OutputError(f"{folder}: can't be made ({error.strerror})") from error
 
@@ -705,7 +709,7 @@ def _write_video(path: Path, frames: Iterator[np.ndarray], width: int, height: i
 
 def _encode(path: Path, frames: Iterator[np.ndarray], width: int, height: int) -> None:
     with (
-        whole_file(path, _REMEDY) as temporary,
+        whole_file(path, _REMEDY, root=path.parents[1]) as temporary,
         open(temporary, "wb") as file,
         av.open(file, "w", format="mp4") as container,
     ):
@@ -716,8 +720,8 @@ def _encode(path: Path, frames: Iterator[np.ndarray], width: int, height: int) -
         container.mux(stream.encode(None))
 
 
-def _write_json(path: Path, content: dict) -> None:
-    with whole_file(path, _REMEDY) as temporary, open(temporary, "w", encoding="utf-8") as file:
+def _write_json(path: Path, content: dict, root: Path) -> None:
+    with whole_file(path, _REMEDY, root=root) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, sort_keys=True)
 
 

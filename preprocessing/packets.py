@@ -9,6 +9,7 @@ bitstream specification 6.2 and annex B, the AV1 bitstream specification 5.9.2, 
 6.2.5.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 import av
@@ -27,6 +28,7 @@ _DAMAGED = SHOWN | REFERENCE | DAMAGED
 _HIDDEN = REFERENCE
 _KEY = START | ALONE
 _LEAST_VOP = 16  # bytes: a smaller one may only say that a frame was dropped
+_MOST_PARAMETER_SETS = 4096
 _JPEG_HEAD = 4096  # bytes in which a JPEG's tables are
 _INDEPENDENT = ("prores", "dnxhd", "dvvideo", "rawvideo", "v210", "v308", "v410", "huffyuv", "ffvhuff", "utvideo")
 
@@ -47,18 +49,21 @@ class _NalUnits:
 
     def __init__(self, extradata: bytes):
         self.length_size = 0  # start codes
-        self.parameter_sets: set[bytes] = set()
+        self.parameter_sets: set[bytes] = set()  # their digests
         self.is_first = True
 
     def units(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Start and end of each. Raises ValueError for a length that leads out of the packet."""
         return _after_lengths(data, self.length_size) if self.length_size else _after_start_codes(data)
 
-    def changes(self, unit: bytes) -> bool:
-        """Whether a parameter set is a new one, after the first picture."""
-        is_new = unit not in self.parameter_sets
-        self.parameter_sets.add(unit)
-        return is_new and not self.is_first
+    def is_new(self, unit: bytes) -> bool:
+        """Whether a parameter set has not come before; beyond many of them all are taken for new ones."""
+        digest = hashlib.blake2b(unit, digest_size=16).digest()
+        if digest in self.parameter_sets:
+            return False
+        if len(self.parameter_sets) < _MOST_PARAMETER_SETS:
+            self.parameter_sets.add(digest)
+        return True
 
 
 def _after_lengths(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
@@ -118,7 +123,7 @@ class H264(_NalUnits):
                             fields.add(self._field(data[start:end]))
                     elif not pictures:
                         return _DAMAGED  # a slice without those before it
-                elif kind in (7, 8) and self._take(data[start:end]):
+                elif kind in (7, 8) and self._changes(data[start:end]):
                     flags |= CHANGE
         except (ValueError, IndexError):
             return _DAMAGED
@@ -128,10 +133,11 @@ class H264(_NalUnits):
         whole = (pictures == 1 and fields <= {0}) or (pictures == 2 and fields == {1, 2})
         return flags | (SHOWN if whole else UNDECIDED)
 
-    def _take(self, unit: bytes) -> bool:
-        if unit[0] & 31 == 7 and unit not in self.parameter_sets:
+    def _changes(self, unit: bytes) -> bool:
+        is_new = self.is_new(unit)
+        if is_new and unit[0] & 31 == 7:
             self._read_sequence(unit)
-        return self.changes(unit)
+        return is_new and not self.is_first
 
     def _read_sequence(self, unit: bytes) -> None:
         """Learn from a sequence parameter set whether pictures may be fields."""
@@ -241,7 +247,7 @@ class Hevc(_NalUnits):
                         pictures, picture = pictures + 1, kind
                     elif not pictures:
                         return _DAMAGED
-                elif kind in (32, 33, 34) and self.changes(data[start:end]):
+                elif kind in (32, 33, 34) and self.is_new(data[start:end]) and not self.is_first:
                     flags |= CHANGE
                 elif kind == 36:
                     ends = True

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from runtime.limits import PICTURE_PIXELS
+
 try:
     from isal import isal_zlib as zlib
 except ImportError:
@@ -21,7 +23,6 @@ _HEADER = struct.Struct(">IIBBBBB")  # width, height, bits, colours, compression
 _GREY, _RGB = (8, 0, 0, 0, 0), (8, 2, 0, 0, 0)
 _CHANNELS = {_GREY: 1, _RGB: 3}
 _WINDOW = b"\x78"  # of 32 KiB, the largest: libpng holds files to what they declare here, isal does not
-_MOST_PIXELS = 1 << 26  # more are no crop
 _BLOCK = 20  # rows
 
 Chunk = tuple[bytes, memoryview]  # kind and content
@@ -71,7 +72,7 @@ def decode(chunks: Sequence[Chunk]) -> np.ndarray | None:
         return None
     width, height, *layout = _HEADER.unpack(header)
     channels = _CHANNELS.get(tuple(layout))
-    if channels is None or not 0 < width * height <= _MOST_PIXELS:
+    if channels is None or not 0 < width * height <= PICTURE_PIXELS:
         return None
     lines = _inflate(b"".join(parts), height * (1 + width * channels))
     if lines is None:

@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,16 +24,17 @@ from tqdm import tqdm
 
 from preprocessing.data_root import DataRoot, read_data_root
 from preprocessing.outputs import prepare, tidy
+from runtime import limits
 from runtime.command import worker_count
 from runtime.cores import available_cores
-from runtime.errors import ItemError, OutputError, printable
-from runtime.files import file_identity, whole_file
+from runtime.errors import DeviceError, ItemError, OutputError, printable
+from runtime.files import file_identity, open_file, open_folder, whole_file
 from runtime.journal import Journal
 from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
 
 _RECORDS = ".preprocessing"
-_MOST_WORKERS_OF_A_GPU = 8  # each holds half a gigabyte of the GPU's memory before it does anything
+_CLAIMED_AT_ONCE = 1000  # items in a line of the journal
 _SHOWN = 20  # failures, and warnings, that are named at the end; all of them are in the summary file
 
 DETECTOR_MODULES = ("cv2", "av", "torch", "torchvision", "facenet_pytorch")  # slow to import
@@ -70,7 +71,8 @@ class Stage:
 
     `list_items` turns the data root into items. `make_work` is called in each worker process and returns the function
     that does a task and returns what it made. `settings` are all that the outputs depend on besides the inputs.
-    `device` is the --device of stages that need one.
+    `device` is the --device of stages that need one. `key_of` is for stages that make many files of an item: the key by
+    the name of a file in the output folder.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Stage:
     make_work: Callable[[], Callable[[object], Made]]
     device: str | None = None
     preload: tuple[str, ...] = ("cv2", "av")
+    key_of: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,8 @@ def run_stage(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.rank:
         return _assist(stage, args, ranks)
     started = time.time()
-    output = Path(args.root_dir, stage.output)
+    root = Path(args.root_dir)
+    output = root / stage.output
 
     # list the work and skip what is done
     with _told_to_the_others(ranks):
@@ -119,18 +123,23 @@ def run_stage(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
         progress = Progress(stage, args.root_dir, args.overwrite)
         folders = {output, *(item.output.parent for item in items)}
         for folder in folders:
-            prepare(folder)
-    with contextlib.closing(progress), _tidied(folders):
-        todo = [item for item in items if not progress.is_done(item)]
+            prepare(folder, root)
+    with contextlib.closing(progress), _tidied(folders, root):
+        with _told_to_the_others(ranks):
+            todo = [item for item in items if not progress.is_done(item)]
+            done_before = len(items) - len(todo)
+            failed = progress.claim(todo)
+        todo = [item for item in todo if item.key not in failed]
         todo.sort(key=_size, reverse=True)  # the long ones first, so that no process is left with one at the end
-        done_before = len(items) - len(todo)
         print(f"{stage.name}: {len(items)} to do" + (f", {done_before} of them done before" if done_before else ""))
+        if todo and stage.device is not None:
+            with _told_to_the_others(ranks):
+                _tell_device(stage, ranks)
         ranks.broadcast(todo)
 
         # process
-        failed: dict[str, str] = {}
         if todo:
-            bar = tqdm(total=len(items), initial=done_before, desc=stage.name, unit="item", smoothing=0.05)
+            bar = tqdm(total=len(items), initial=len(items) - len(todo), desc=stage.name, unit="item", smoothing=0.05)
             with bar, contextlib.closing(ranks.results(todo, _pool(stage, args, ranks))) as results:
                 for result in results:
                     if result.fatal:
@@ -190,12 +199,12 @@ def _told_to_the_others(ranks: Ranks):
 
 
 @contextlib.contextmanager
-def _tidied(folders: set[Path]):
+def _tidied(folders: set[Path], root: Path):
     try:
         yield
     finally:
         for folder in folders:
-            tidy(folder)
+            tidy(folder, root)
 
 
 def _pool(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> Callable:
@@ -211,14 +220,26 @@ def _pool(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> Callable:
 
 def _worker_count(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
     cores = max(1, available_cores() // ranks.local_world_size)
-    if args.workers:
-        return args.workers
     if stage.device is not None:
-        from runtime.device import resolve_device  # PyTorch takes seconds to import
+        import torch  # which takes seconds
 
-        if resolve_device(stage.device, ranks.local_rank).type == "cuda":
-            return min(cores, _MOST_WORKERS_OF_A_GPU)
-    return cores
+        from runtime.device import resolve_device
+        from runtime.gpu import most_workers
+
+        device = resolve_device(stage.device, ranks.local_rank)
+        if device.type == "cuda":
+            sharing = -(-ranks.local_world_size // (1 if ":" in stage.device else torch.cuda.device_count()))
+            return min(args.workers or cores, most_workers(device, sharing))
+    return args.workers or cores
+
+
+def _tell_device(stage: Stage, ranks: Ranks) -> None:
+    from runtime.device import describe_device, device_notes, resolve_device
+
+    device = resolve_device(stage.device, ranks.local_rank)
+    print(f"{stage.name}: on {describe_device(device)}")
+    for line in device_notes(stage.device, device, ranks.local_world_size):
+        print(line, file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -238,7 +259,7 @@ class _Worker:
             inputs = _identities(item)
             try:
                 return Result(key=item.key, made=work(item.task), inputs=inputs)
-            except OutputError as error:
+            except (OutputError, DeviceError) as error:
                 return Result(key=item.key, error=str(error), fatal=True)
             except ItemError as error:
                 return Result(key=item.key, error=str(error))
@@ -249,27 +270,81 @@ class _Worker:
 
 
 class Progress:
-    """The journal of a stage: which items were made from which inputs with which settings, and what they gave."""
+    """The journal of a stage: which items were made from which inputs with which settings, and what they gave.
+
+    A second one holds the items whose outputs a run has ever begun to make, also with other settings: only these may be
+    replaced. What else lies in the output folder is someone's own, however it is called.
+    """
 
     def __init__(self, stage: Stage, root: str, overwrite: bool):
-        records = Path(root, _RECORDS)
+        self._root = Path(root)
+        records = self._root / _RECORDS
+        self._output, self._key_of = self._root / stage.output, stage.key_of
         self._summary = records / f"{stage.output}.summary.json"
         self._settings = hashlib.sha256(json.dumps(stage.settings, sort_keys=True).encode()).hexdigest()[:16]
         try:
-            records.mkdir(exist_ok=True)
+            with open_folder(root, _RECORDS, make=True):
+                pass
         except OSError as error:
             raise OutputError(f"{records}: can't be made ({error.strerror}); the data root must be writable") from error
-        self._journal = Journal(
-            records / f"{stage.output}.jsonl",
+        # no output folder is hidden, so no stage has a journal of this name
+        self._claims = self._open(records / f".{stage.output}.begun.jsonl")
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._claims.close)
+            self._ours: set[str] = set()
+            for number, record in enumerate(self._claims.records, start=1):
+                if record.keys() != {"begun"} or not _is_list_of_text(record["begun"]):
+                    raise self._claims.damaged(number)
+                self._ours.update(record["begun"])
+            path = records / f"{stage.output}.jsonl"
+            if overwrite:
+                self._claim(_items_in(path))
+            self._journal = self._open(path, overwrite)
+            undo.callback(self._journal.close)
+            self._done: dict[str, dict] = {}
+            for number, record in enumerate(self._journal.records, start=1):
+                if not _is_record(record):
+                    raise self._journal.damaged(number)
+                self._done[record["item"]] = record
+            undo.pop_all()
+
+    def _open(self, path: Path, overwrite: bool = False) -> Journal:
+        return Journal(
+            path,
             busy="another run of this stage is working on this data root; wait for it, or share the work by torchrun",
             remedy="the data root must be writable",
             overwrite=overwrite,
+            root=self._root,
         )
-        self._done: dict[str, dict] = {}
-        for number, record in enumerate(self._journal.records, start=1):
-            if not _is_record(record):
-                raise self._journal.damaged(number)
-            self._done[record["item"]] = record
+
+    def claim(self, items: Sequence[Item]) -> dict[str, str]:
+        """Write down that these are about to be made, so that a later run may replace what this one leaves.
+
+        Returns what is in the way, by item: what is where an output belongs though no run has begun to make it.
+        """
+        others = set()
+        if self._key_of:
+            with open_folder(self._root, self._output.name) as folder:
+                others = set(map(self._key_of, os.listdir(folder)))
+        new, in_the_way = [], {}
+        for item in items:
+            if item.key in self._ours or item.key in self._done:
+                continue
+            if os.path.lexists(item.output) or item.key in others:
+                found = f"{self._output}: other images of it are"
+                if os.path.lexists(item.output):
+                    found = f"{item.output}: is"
+                in_the_way[item.key] = f"{found} there, and no run of this stage has made that; move it elsewhere"
+            else:
+                new.append(item.key)
+        self._claim(new)
+        return in_the_way
+
+    def _claim(self, keys: Collection[str]) -> None:
+        new = sorted(set(keys) - self._ours)
+        for start in range(0, len(new), _CLAIMED_AT_ONCE):
+            self._claims.add({"begun": new[start : start + _CLAIMED_AT_ONCE]})
+        self._ours.update(new)
 
     def is_done(self, item: Item) -> bool:
         record = self._done.get(item.key)
@@ -298,7 +373,7 @@ class Progress:
 
     def write_summary(self, summary: dict) -> Path:
         with (
-            whole_file(self._summary, "the data root must be writable") as temporary,
+            whole_file(self._summary, "the data root must be writable", root=self._root) as temporary,
             open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file,
         ):
             json.dump(summary, file, indent=2)
@@ -306,6 +381,23 @@ class Progress:
 
     def close(self) -> None:
         self._journal.close()
+        self._claims.close()
+
+
+def _items_in(path: Path) -> set[str]:
+    """The items that a journal names, whatever else it holds: it is about to be emptied."""
+    items = set()
+    with contextlib.suppress(OSError), open_file(path, sys.maxsize) as file:
+        while line := file.readline(limits.JOURNAL_LINE):
+            with contextlib.suppress(ValueError, RecursionError):
+                record = json.loads(line)
+                if isinstance(record, dict) and isinstance(record.get("item"), str):
+                    items.add(record["item"])
+    return items
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _is_record(record: dict) -> bool:
@@ -316,7 +408,7 @@ def _is_record(record: dict) -> bool:
         record.keys() == types.keys()
         and all(isinstance(record[key], type_) for key, type_ in types.items())
         and all(key.isprintable() and type(count) is int and count >= 0 for key, count in record["counts"].items())
-        and all(isinstance(line, str) for line in record["warnings"])
+        and _is_list_of_text(record["warnings"])
     )
 
 

@@ -30,9 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, fro
 
 from preprocessing.containers import SUFFIXES, is_video_name
 from preprocessing.data_root import METADATA, read_part
-from preprocessing.outputs import PARTIAL, new_folder
+from preprocessing.outputs import new_folder, tidy_if_unused
 from runtime.command import run_command
 from runtime.errors import InputError, OutputError, printable
+from runtime.files import open_file
 from runtime.ranks import Ranks
 
 _ENTRY = re.compile(r"(dfdc_train_part_([0-9]{1,4}))/(.*)", re.DOTALL)
@@ -166,7 +167,7 @@ def _check_size(zip_path: Path, root: Path, size: int) -> None:
 
 def _extract(archive: zipfile.ZipFile, zip_path: Path, files: dict[str, zipfile.ZipInfo], target: Path) -> None:
     try:
-        with new_folder(target) as folder:
+        with new_folder(target, root=target.parent) as folder:
             total = sum(info.file_size for info in files.values())
             with tqdm(total=total, desc=target.name, unit="B", unit_scale=True) as bar:
                 for name, info in files.items():
@@ -184,18 +185,22 @@ def _extract(archive: zipfile.ZipFile, zip_path: Path, files: dict[str, zipfile.
                     "unpacked, fetch it again. If that gives the same, use unzip: the next steps leave such videos out"
                 )
     finally:
-        with contextlib.suppress(OSError):  # another part is being unpacked
-            (target.parent / PARTIAL).rmdir()
+        tidy_if_unused(target.parent)
 
 
 @contextlib.contextmanager
 def _open_zip(zip_path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        archive = zipfile.ZipFile(zip_path)
-    except _DAMAGE as error:
-        raise _damaged(zip_path, error) from error
-    with archive:
-        yield archive
+        file = open_file(zip_path, sys.maxsize)  # a pipe would be waited for, for ever
+    except OSError as error:
+        raise InputError(f"--zip {zip_path}: can't be read ({error.strerror}); name a zip of training data") from error
+    with file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except _DAMAGE as error:
+            raise _damaged(zip_path, error) from error
+        with archive:
+            yield archive
 
 
 def _read(archive: zipfile.ZipFile, zip_path: Path, info: zipfile.ZipInfo) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from preprocessing.packets import ALONE, CHANGE, DAMAGED, REFERENCE, SHOWN, START, UNDECIDED, inspector_of
 from preprocessing.pixels import notes_on, to_rgb
-from preprocessing.video_file import VideoError, choose_track, open_track, plain
+from preprocessing.video_file import MAX_FRAMES, VideoError, check_count, choose_track, open_track, plain
 
 READER = 2  # raised when the same file gives other frames than before
 
@@ -32,6 +32,8 @@ _MOST_REORDERED = (
 _CUT_AWAY = 256  # by an edit list: it is decoded and not shown. A flag beside those of packets.py
 _BROKEN = 512  # the container says that the packet is damaged
 _NO_TIME = -(2**63)
+_MOST_BARREN = 2**17  # packets in a row, of more than an hour, without a picture: no more is to be expected
+_MOST_TIMES_READ = 64  # the bytes of a file; edit lists read some of them again, and packets may be compressed
 
 Frame = tuple[int, np.ndarray]
 Select = Callable[[int], Iterable[int]]
@@ -132,16 +134,22 @@ class _Scan:
     places: np.ndarray | None
 
 
-def _choose(select: Select, info: VideoInfo) -> list[int]:
-    wanted = sorted({int(index) for index in select(info.frame_count)})
-    if wanted and wanted[0] < 0:
-        raise ValueError(f"negative frame index {wanted[0]}")
-    wanted = [index for index in wanted if index < info.frame_count]
+def _choose(select: Select, info: VideoInfo) -> np.ndarray:
+    """The indices that are wanted and there, ascending, int64: a list of a long video's would take much memory."""
+
+    def there() -> Iterator[int]:
+        for index in map(int, select(info.frame_count)):
+            if index < 0:
+                raise ValueError(f"negative frame index {index}")
+            if index < info.frame_count:
+                yield index
+
+    wanted = np.unique(np.fromiter(there(), np.int64))
     info.wanted = len(wanted)
     return wanted
 
 
-def _read_upright(path: str, scan: _Scan, wanted: list[int], info: VideoInfo, all_of_them: bool) -> Iterator[Frame]:
+def _read_upright(path: str, scan: _Scan, wanted: np.ndarray, info: VideoInfo, all_of_them: bool) -> Iterator[Frame]:
     read = 0
     for index, frame, stream in _read(path, scan, wanted):
         image = to_rgb(path, frame)
@@ -156,13 +164,13 @@ def _read_upright(path: str, scan: _Scan, wanted: list[int], info: VideoInfo, al
         raise VideoError(path, f"is cut or damaged: only {read} of {len(wanted)} frames can be read")
 
 
-def _read(path: str, scan: _Scan, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame, av.VideoStream]]:
+def _read(path: str, scan: _Scan, wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame, av.VideoStream]]:
     """The decoded frames of the indices wanted, ascending, with the stream that they come from."""
     read = 0
     if scan.places is not None:
-        reachable = [index for index in wanted if index < len(scan.places)]
+        reachable = wanted[wanted < len(scan.places)]
         for index, decoded in zip(reachable, _decode_needed(path, scan, reachable), strict=False):
-            yield index, *decoded
+            yield int(index), *decoded
             read += 1
     if read < len(wanted):  # timestamps don't tell the order, or a picture is missing where it was expected
         yield from _decode_all(path, scan, wanted[read:])
@@ -174,14 +182,21 @@ def _scan(path: str, info: VideoInfo) -> _Scan:
     pts, positions, flags = array("q"), array("q"), array("H")
     container, stream = open_track(path, track)
     with container:
+        check_count(path, len(stream.index_entries))
         inspect = inspector_of(stream.codec_context)
         try:
-            for packet in container.demux(stream):
+            left = _MOST_TIMES_READ * os.path.getsize(path)
+            for number, packet in enumerate(container.demux(stream)):
                 if packet.size:
                     cut_away, broken = packet.is_discard and _CUT_AWAY, packet.is_corrupt and _BROKEN
                     flags.append(inspect(packet) | cut_away | broken)
                     pts.append(_NO_TIME if packet.pts is None else packet.pts)
                     positions.append(packet.pos or 0)
+                    left -= packet.size
+                if left < 0:
+                    raise VideoError(path, f"has packets of more than {_MOST_TIMES_READ} times its bytes")
+                if number > MAX_FRAMES:
+                    check_count(path, number)
         except av.error.FFmpegError:
             if not flags:
                 raise
@@ -190,6 +205,7 @@ def _scan(path: str, info: VideoInfo) -> _Scan:
         in_header = stream.frames
         info.width, info.height = stream.codec_context.width, stream.codec_context.height
         info.rate = float(stream.average_rate) if stream.average_rate else None
+        check_count(path, len(stream.index_entries))  # fragments have brought theirs by now
     scan = _Scan(
         track=track,
         flags=np.frombuffer(flags, np.uint16),
@@ -203,6 +219,7 @@ def _scan(path: str, info: VideoInfo) -> _Scan:
         scan.frame_count = int(shown.sum()) + missing
     else:
         scan.frame_count = _count_decoded(path, track) + missing
+    check_count(path, scan.frame_count)
     info.frame_count = scan.frame_count
     info.notes += [note] if note else []
     if in_header not in (0, scan.frame_count):
@@ -212,10 +229,11 @@ def _scan(path: str, info: VideoInfo) -> _Scan:
 
 def _count_missing(stream: av.VideoStream, positions: array) -> int:
     """Pictures that the index of an MP4 has, and that lie beyond the end of a cut file, or behind damage in it."""
-    if len(stream.index_entries) <= len(positions):
+    index = stream.index_entries
+    if len(index) <= len(positions):
         return 0
-    read = set(positions)
-    return sum(1 for entry in stream.index_entries if entry.size and not entry.is_discard and entry.pos not in read)
+    listed = np.fromiter((entry.pos for entry in index if entry.size and not entry.is_discard), np.int64)
+    return int(np.isin(listed, np.frombuffer(positions, np.int64), kind="sort", invert=True).sum())
 
 
 def _is_shown(scan: _Scan) -> np.ndarray:
@@ -269,34 +287,39 @@ def _plan(scan: _Scan, wanted: np.ndarray) -> tuple[list[tuple[int, int]], np.nd
     return runs, needed
 
 
-def _decode_needed(path: str, scan: _Scan, indices: list[int]) -> Iterator[tuple[av.VideoFrame, av.VideoStream]]:
+def _decode_needed(path: str, scan: _Scan, indices: np.ndarray) -> Iterator[tuple[av.VideoFrame, av.VideoStream]]:
     """Yield the frames of `indices` in order, decoding only what they need; stop at the first that does not come."""
     runs, needed = _plan(scan, np.sort(scan.places[indices]))
-    times = scan.pts[scan.places[indices]].tolist()
-    wanted, expected = set(times), iter(times)
-    target = next(expected, None)
+    times, came = scan.pts[scan.places[indices]], 0
     for frame, stream in _decoded(path, scan.track, runs, needed):
-        if frame.pts not in wanted:
+        place = _place_of(frame.pts, times)
+        if place < 0:
             continue
-        if frame.pts != target:
+        if place != came:
             return
         yield frame, stream
-        target = next(expected, None)
-        if target is None:
+        came += 1
+        if came == len(times):
             return
 
 
-def _decode_all(path: str, scan: _Scan, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame, av.VideoStream]]:
+def _place_of(time: int | None, times: np.ndarray) -> int:
+    """Where a time is among ascending ones; -1 where it is not."""
+    place = int(times.searchsorted(time)) if time is not None else len(times)
+    return place if place < len(times) and times[place] == time else -1
+
+
+def _decode_all(path: str, scan: _Scan, indices: np.ndarray) -> Iterator[tuple[int, av.VideoFrame, av.VideoStream]]:
     """The frames of `indices`, decoding everything; those that don't come are left out."""
-    place = None
-    if scan.places is not None:
-        place = {time: index for index, time in enumerate(scan.pts[scan.places].tolist())}
-    wanted, last = set(indices), indices[-1]
+    times = None if scan.places is None else scan.pts[scan.places]
+    last = int(indices[-1])
+    wanted = np.zeros(last + 1, bool)
+    wanted[indices] = True
     everything = [(0, len(scan.flags))]
     for count, (frame, stream) in enumerate(_decoded(path, scan.track, everything)):
-        index = count if place is None else place.get(frame.pts, -1)
-        if index in wanted:
-            wanted.discard(index)
+        index = count if times is None else _place_of(frame.pts, times)
+        if 0 <= index <= last and wanted[index]:
+            wanted[index] = False
             yield index, frame, stream
         if index >= last:
             return
@@ -308,7 +331,10 @@ def _count_decoded(path: str, track: int) -> int:
     with container:
         options = stream.codec_context.options
         stream.codec_context.options = {**options, "skip_loop_filter": "all", "skip_idct": "all"}
-        return sum(1 for _ in _drawn(container, stream, [(0, 2**62)], None))
+        count = 0
+        for count, _ in enumerate(_drawn(container, stream, [(0, 2**62)], None), start=1):
+            check_count(path, count)
+        return count
 
 
 def _decoded(
@@ -331,7 +357,7 @@ def _drawn(
     context = stream.codec_context
     ahead = iter(runs)
     first, last = next(ahead, (0, -1))
-    number = -1
+    number, barren = -1, 0
     demuxed = container.demux(stream)
     while True:
         try:
@@ -348,7 +374,11 @@ def _drawn(
                 return
             context.flush_buffers()
         if number >= first and (needed is None or number >= len(needed) or needed[number]):
-            yield from _decode(context, packet)
+            frames = _decode(context, packet)
+            yield from frames
+            barren = 0 if frames else barren + 1
+            if barren > _MOST_BARREN:
+                return
     yield from _decode(context, None)
 
 

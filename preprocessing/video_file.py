@@ -8,13 +8,24 @@ from dataclasses import dataclass
 import av
 from av.stream import Discard, Disposition
 
+from preprocessing.claims import claims
 from preprocessing.containers import CONTAINERS
 from runtime.errors import ItemError
 
-MAX_PIXELS = 2**26  # 67 megapixels, twice 8K video: keeps the memory of a hostile file bounded
+# what keeps the memory of a hostile file bounded
+MAX_PIXELS = 2**26  # 67 megapixels, twice 8K video
+MAX_FRAMES = 2**22  # 46 hours at 25 a second
+MAX_TRACKS = 256
+_MOST_LISTED = 2 * MAX_FRAMES  # packets of all tracks of an MP4
 
 # containers that hold their pictures themselves: a playlist named .mp4 must not make us read other files
-_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+# `max_pixels` is for the decoders that look at the first packets
+_OPTIONS = {
+    "format_whitelist": ",".join(CONTAINERS),
+    "protocol_whitelist": "file",
+    "max_streams": str(MAX_TRACKS),
+    "max_pixels": str(MAX_PIXELS),
+}
 _NO_TRACK = "holds no video stream that can be decoded"
 _STILLS = (
     av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails | av.stream.Disposition.still_image
@@ -70,6 +81,7 @@ def choose_track(path: str) -> tuple[int, str | None]:
         raise VideoError(path, "is not a regular file")
     if not os.path.getsize(path):
         raise VideoError(path, "is empty")
+    _check_claims(path)
     with _open(path) as container:
         streams = [stream for stream in container.streams.video if stream.codec_context is not None]
         unknown = [stream for stream in container.streams.video if stream.codec_context is None]
@@ -113,9 +125,25 @@ def check_size(path: str, width: int, height: int) -> None:
         raise VideoError(path, f"has frames of {width}x{height} pixels, over the limit of {MAX_PIXELS // 10**6} MP")
 
 
+def check_count(path: str, count: int) -> None:
+    """Raises VideoError for more frames, or packets of them, than the memory for their places is meant for."""
+    if count > MAX_FRAMES:
+        raise VideoError(path, f"has over {MAX_FRAMES} frames, the limit; cut it into parts")
+
+
 def plain(error: av.error.FFmpegError) -> str:
     """What FFmpeg says of an error."""
+    if isinstance(error, av.error.MemoryError):
+        return f"it takes or claims too much memory, or has over {MAX_TRACKS} tracks"
     return error.strerror or str(error)
+
+
+def _check_claims(path: str) -> None:
+    packets, tracks = claims(path)
+    if tracks > MAX_TRACKS:
+        raise VideoError(path, f"has {tracks} tracks, over the limit of {MAX_TRACKS}")
+    if packets > _MOST_LISTED:
+        raise VideoError(path, f"lists over {_MOST_LISTED} packets in its tables, the limit; cut it into parts")
 
 
 def _open(path: str) -> av.container.InputContainer:
@@ -128,6 +156,7 @@ def _count_packets(container: av.container.InputContainer, streams: list[av.vide
     try:
         for packet in container.demux(streams):
             counts[packet.stream_index] += packet.size > 0
+            check_count(container.name, counts[packet.stream_index])
     except av.error.FFmpegError:
         return counts  # the rest of the file is cut or damaged
     return counts

@@ -1,42 +1,194 @@
-"""Files that appear whole or not at all, and how a later run knows a file again."""
+"""Files as they are opened, written and known again: regular ones only are read, whole ones only are left behind, and
+nothing is written through a link that a data root from elsewhere may hold."""
 
 import contextlib
+import errno
+import io
 import os
+import re
+import secrets
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from runtime.errors import OutputError
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# by a process that was killed: with 32 random digits, or the process's number as older versions had it
+_LEFTOVER = re.compile(r"\.([0-9a-f]{8})\.(?:[0-9a-f]{32}|[0-9]+)\.tmp")
+
+# reading
+
+
+def open_file(path: str | os.PathLike, most: int) -> BinaryIO:
+    """Open a regular file of at most so many bytes, a link to one too. Raises OSError, with what is to be said of it.
+
+    A pipe, a device or a socket is refused and not waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _unfit(path, errno.EINVAL, "is not a regular file") from None
+        raise
+    except ValueError as error:  # a name with a NUL
+        raise _unfit(path, errno.EINVAL, "is no name of a file") from error
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise _unfit(path, errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise _unfit(path, errno.EINVAL, "is not a regular file")
+        if status.st_size > most:
+            raise _too_large(path, most)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def open_text(path: str | os.PathLike, most: int, *, errors: str = "strict", newline: str | None = None) -> TextIO:
+    """As `open_file`, for text in UTF-8, with a byte order mark or without."""
+    return io.TextIOWrapper(open_file(path, most), encoding="utf-8-sig", errors=errors, newline=newline)
+
+
+def read_file(path: str | os.PathLike, most: int) -> bytes:
+    """The content of a regular file of at most so many bytes. Raises OSError as `open_file` does."""
+    with open_file(path, most) as file:
+        data = file.read(os.fstat(file.fileno()).st_size + 1)
+        if more := file.read(1):  # it grows, or does not tell its size, as in /proc
+            data += more + file.read(max(0, most - len(data)))
+    if len(data) > most:
+        raise _too_large(path, most)
+    return data
+
+
+def read_text(path: str | os.PathLike, most: int) -> str:
+    """As `read_file`, for text in UTF-8, with a byte order mark or without. Raises UnicodeDecodeError too."""
+    return read_file(path, most).decode("utf-8-sig")
+
+
+def _unfit(path: str | os.PathLike, number: int, reason: str) -> OSError:
+    return OSError(number, reason, os.fspath(path))
+
+
+def _too_large(path: str | os.PathLike, most: int) -> OSError:
+    return _unfit(path, errno.EFBIG, f"has more than {most} bytes, the most that such a file may have")
+
+
+# writing
+
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike, remedy: str, temporary: Path | None = None) -> Iterator[Path]:
-    """A name to write to, beside `path` unless given: renamed to `path` if the block ends well and removed otherwise.
+def open_folder(root: str | os.PathLike, *names: str, make: bool = False) -> Iterator[int]:
+    """A descriptor of ROOT/<names>..., for `dir_fd`. `root` may be a link, none of `names` may: they may come with a
+    data root, and lead anywhere. Raises OutputError for a link, OSError for what else is wrong.
 
-    An OSError in the block becomes an OutputError that names `path` and the remedy. A link stays one.
+    `make` makes the folders that are missing, but for `root`.
     """
-    target = Path(os.path.realpath(path))
-    temporary = temporary or temporary_name(target)
+    descriptor = os.open(root, _FOLDER)
     try:
-        yield temporary
-        os.replace(temporary, target)
+        for number, name in enumerate(names, start=1):
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=descriptor)
+            try:
+                inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError as error:
+                if is_link(name, descriptor):
+                    raise link_error(Path(root, *names[:number])) from error
+                raise
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def folder_of(path: Path, root: str | os.PathLike | None) -> Iterator[int]:
+    """A descriptor of the folder that a file is in, by `open_folder`; without `root` the folder is the user's own."""
+    if root is None:
+        with open_folder(path.parent) as folder:
+            yield folder
+    else:
+        with open_folder(root, *path.parent.relative_to(root).parts) as folder:
+            yield folder
+
+
+def is_link(name: str | os.PathLike, folder: int | None = None) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def link_error(path: str | os.PathLike) -> OutputError:
+    return OutputError(f"{os.fspath(path)}: is a link, and may lead anywhere; remove it, or put what it leads to there")
+
+
+@contextlib.contextmanager
+def whole_file(
+    path: str | os.PathLike, remedy: str, *, root: str | os.PathLike | None = None, follow: bool = False
+) -> Iterator[Path]:
+    """An empty file to write to, beside `path`: it becomes `path` if the block ends well and is removed otherwise.
+
+    An OSError in the block becomes an OutputError that names `path` and the remedy. A link at `path` is refused, and so
+    is one at any folder between `root` and it; with `follow`, which is for files that a user has named, a link stays
+    one, and the file that it leads to is written.
+    """
+    target = Path(path)
+    if follow or not target.name:  # "" and "/" name folders, as os.replace will say
+        target = Path(os.path.realpath(path))
+    try:
+        with folder_of(target, root) as folder:
+            _check_replaceable(target, folder, path)
+            temporary = temporary_name(target)
+            os.close(create(temporary.name, folder))
+            try:
+                yield temporary
+                os.replace(temporary.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+            finally:
+                with contextlib.suppress(OSError):  # it has its name by now
+                    os.unlink(temporary.name, dir_fd=folder)
     except OSError as error:
         raise OutputError(f"{os.fspath(path)}: can't be written ({error.strerror or error}); {remedy}") from error
-    finally:
-        with contextlib.suppress(OSError):  # it has its name by now, or was never there
-            temporary.unlink()
+
+
+def _check_replaceable(target: Path, folder: int, path: str | os.PathLike) -> None:
+    try:
+        mode = os.stat(target.name or ".", dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        raise link_error(path)
+    if stat.S_ISDIR(mode):
+        raise _unfit(path, errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):  # /dev/null would be gone for all
+        raise _unfit(path, errno.EINVAL, "is not a regular file")
+
+
+def create(name: str, folder: int) -> int:
+    """Make an empty file that was not there, and return its descriptor."""
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
 
 
 def temporary_name(path: Path) -> Path:
-    """A hidden name beside `path`, of this process alone, short however long the name is."""
-    return path.with_name(f".{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}.{os.getpid()}.tmp")
+    """A hidden name beside `path` that nobody can guess, another one at each call, short however long the name is."""
+    return path.with_name(f".{_digest(path)}.{secrets.token_hex(16)}.tmp")
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed left of `path` beside it. Nothing else may be writing it."""
-    start = temporary_name(path).name.partition(f".{os.getpid()}.")[0]
-    for left in path.parent.glob(f"{start}.*.tmp"):
-        left.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{_digest(path)}.*.tmp"):
+        if _LEFTOVER.fullmatch(left.name) and left.is_file() and not left.is_symlink():
+            left.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    return f"{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}"
 
 
 def file_identity(path: str | os.PathLike) -> tuple[int, int] | None:

@@ -7,10 +7,14 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import sys
+from io import FileIO
 from pathlib import Path
 
+from runtime import limits
 from runtime.errors import OutputError, printable
+from runtime.files import folder_of, is_link, link_error
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # Lustre, some NFS and FUSE
 
@@ -20,13 +24,22 @@ class Journal:
     locks that is for whoever starts the runs to see to, and a warning says so.
 
     `records` holds what was there at the start. Raises OutputError if another process has the journal open (`busy` says
-    what it is doing), if it is damaged, or if it can't be written (`remedy` says what then).
+    what it is doing), if it is damaged, or if it can't be written (`remedy` says what then), also where it is a link or
+    one of the folders between `root`, where that is given, and it.
     """
 
-    def __init__(self, path: str | os.PathLike, *, busy: str, remedy: str, overwrite: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        busy: str,
+        remedy: str,
+        overwrite: bool = False,
+        root: str | os.PathLike | None = None,
+    ):
         self.path = Path(path)
         try:
-            self._file = open(self.path, "ab+", buffering=0)  # noqa: SIM115  open until `close`
+            self._file = _open(self.path, root)
             self._lock()
         except BlockingIOError:
             raise OutputError(f"{path}: {busy}") from None
@@ -54,17 +67,21 @@ class Journal:
         """Read what is there, and cut off a line that was not finished."""
         self._file.seek(0)
         records, end = [], 0
-        for number, line in enumerate(self._file.read().splitlines(keepends=True), start=1):
-            if not line.endswith(b"\n"):
-                break
-            end += len(line)
-            try:
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise ValueError("not an object")
-            except (ValueError, RecursionError) as error:
-                raise self.damaged(number) from error
-            records.append(record)
+        with open(self._file.fileno(), "rb", closefd=False) as file:
+            while line := file.readline(limits.JOURNAL_LINE):
+                number = len(records) + 1
+                if not line.endswith(b"\n"):
+                    if len(line) == limits.JOURNAL_LINE:
+                        raise self.damaged(number)
+                    break
+                end += len(line)
+                try:
+                    record = json.loads(line)
+                    if not isinstance(record, dict):
+                        raise ValueError("not an object")
+                except (ValueError, RecursionError) as error:
+                    raise self.damaged(number) from error
+                records.append(record)
         self._file.truncate(end)
         return records
 
@@ -85,3 +102,25 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _open(path: Path, root: str | os.PathLike | None) -> FileIO:
+    """What is written to and cut off must be this file: no link, no pipe, nothing that has another name elsewhere."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with folder_of(path, root) as folder:
+        try:
+            descriptor = os.open(path.name or ".", flags, 0o666, dir_fd=folder)
+        except OSError as error:
+            if is_link(path.name, folder):
+                raise link_error(path) from error
+            raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OutputError(f"{path}: is not a regular file; remove it")
+        if status.st_nlink > 1:
+            raise OutputError(f"{path}: is a file that has another name too (a hard link); remove this one, or copy it")
+        return FileIO(descriptor, "ab+")
+    except BaseException:
+        os.close(descriptor)
+        raise

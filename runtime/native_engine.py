@@ -12,9 +12,10 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
-from runtime.files import temporary_name
+from runtime.native_cache import NativeError, cache_folder, finish, is_ours
 
 _SOURCES = Path(__file__).resolve().parent / "native"
 _COMPILERS = ("c++", "g++", "clang++")
@@ -33,10 +34,6 @@ _NEEDS = {
 }
 LIBRARIES = ("efficientnet", "halve", "mtcnn")
 _COMPILE_SECONDS = 300
-
-
-class NativeError(Exception):
-    """A library can't be had here; the message says why, to follow a colon."""
 
 
 class NativeObject:
@@ -88,10 +85,13 @@ def _load(name: str) -> ctypes.CDLL | NativeError:
         missing = sorted(_NEEDS.keys() - _processor_features())
         if missing:
             raise NativeError(f"the processor lacks {', '.join(missing)}")
+        path, is_new = _compiled(name)
         try:
-            loaded = ctypes.CDLL(str(_compiled(name)))
-        except OSError as error:
-            raise NativeError(f"what was compiled can't be loaded ({error})") from error
+            loaded = _open(path)
+        except NativeError:
+            if is_new:
+                raise
+            loaded = _open(_compiled(name, anew=True)[0])  # another machine with the same home directory made it
         if loaded.amx_request() != 0:
             raise NativeError("the system does not permit AMX")
     except NativeError as error:
@@ -107,37 +107,35 @@ def _processor_features() -> set[str]:
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
-def _compiled(name: str) -> Path:
-    """The library's file; its name tells of what source and flags it was made."""
+def _open(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeError(f"what was compiled can't be loaded ({error})") from error
+
+
+def _compiled(name: str, anew: bool = False) -> tuple[Path, bool]:
+    """The library's file, whose name tells of what source and flags it was made, and whether it was made now."""
     source = _SOURCES / f"{name}.cpp"
     flags = (*_FLAGS, *_NEEDS.values())
     content = source.read_bytes() + (_SOURCES / "amx.h").read_bytes()
     digest = hashlib.sha256(" ".join(flags).encode() + content).hexdigest()[:16]
-    cache = _cache()
+    cache = cache_folder()
     path = cache / f"{name}-{digest}.so"
-    if path.is_file():
-        return path
+    if not anew and is_ours(path):
+        return path, False
     compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
     if compiler is None:
         raise NativeError("there is no C++ compiler; install g++, or name one in CXX")
     try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = temporary_name(path)
-        try:
-            _compile([*compiler.split(), *flags, str(source), "-o", str(temporary)])
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=cache) as folder:
+            made = Path(folder, path.name)
+            _compile([*compiler.split(), *flags, str(source), "-o", str(made)])
+            finish(made)
+            os.replace(made, path)
     except OSError as error:
         raise NativeError(f"{cache} can't be written ({error.strerror or error}); set XDG_CACHE_HOME") from error
-    return path
-
-
-def _cache() -> Path:
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dfdc-deepfake-challenge")
-    except RuntimeError as error:  # a container may run as a user that nobody has heard of
-        raise NativeError("there is no home directory for what is compiled; set XDG_CACHE_HOME") from error
+    return path, True
 
 
 def _compile(command: list[str]) -> None:

@@ -75,6 +75,11 @@ def test_as_published():
             0,
             "optimizer.batch_size: 0 is not allowed; must be a whole number from 1 to 1000000000",
         ),
+        (
+            "optimizer.schedule.epochs",
+            10**9,
+            "optimizer.schedule.epochs: 1000000000 is not allowed; must be a whole number from 1 to 100000",
+        ),
         ("optimizer.learning_rate", 0, "optimizer.learning_rate: 0.0 is not allowed; must be a number above 0"),
         (
             "optimizer.learning_rate",

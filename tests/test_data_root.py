@@ -1,6 +1,9 @@
 """Listing a data root: every entry is usable, or said not to be."""
 
+import contextlib
 import json
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -193,3 +196,78 @@ def test_roots_that_cannot_be_used(tmp_path):
         read_data_root(folder)
     with pytest.raises(InputError, match=r"no usable video in 1 part folder\(s\); p/metadata\.json: is no JSON"):
         read_data_root(tmp_path)
+
+
+TWINS = [("Abc", "abC"), ("caf\u00e9", "cafe\u0301"), ("\u00c9t\u00e9", "e\u0301te\u0301")]
+
+
+@pytest.mark.parametrize("ids", TWINS)
+@pytest.mark.parametrize("parts", ["pp", "pq"])
+def test_ids_that_the_file_system_tells_apart(tmp_path, ids, parts):
+    for part, id_ in zip(parts, ids, strict=True):
+        (tmp_path / part).mkdir(exist_ok=True)
+        (tmp_path / part / f"{id_}.mp4").touch()
+    for part in set(parts):
+        names = [path.name for path in (tmp_path / part).iterdir()]
+        (tmp_path / part / "metadata.json").write_text(json.dumps(dict.fromkeys(names, REAL)))
+    data = read_data_root(tmp_path)
+    assert {video.id for video in data.videos} == set(ids) and data.problems == {}
+
+
+@pytest.mark.parametrize("ids", TWINS)
+@pytest.mark.parametrize("parts", ["pp", "pq"])
+@pytest.mark.parametrize("on_disk", [0, 1])
+def test_ids_that_the_file_system_mixes_up(tmp_path, monkeypatch, ids, parts, on_disk):
+    """As on macOS and Windows: a folder lists one name and answers to all its forms."""
+
+    def folded(path):
+        path = Path(path)
+        same = unicodedata.normalize("NFC", path.name).casefold()
+        with contextlib.suppress(OSError):
+            for name in os.listdir(path.parent):
+                if unicodedata.normalize("NFC", name).casefold() == same:
+                    return path.parent / name
+        return path
+
+    for number, (part, id_) in enumerate(zip(parts, ids, strict=True)):
+        (tmp_path / part).mkdir(exist_ok=True)
+        if parts == "pq" or number == on_disk:
+            (tmp_path / part / f"{id_}.mp4").touch()
+    for part in set(parts):
+        names = [f"{id_}.mp4" for other, id_ in zip(parts, ids, strict=True) if other == part]
+        (tmp_path / part / "metadata.json").write_text(json.dumps(dict.fromkeys(names, REAL)))
+    stat, lexists = os.stat, os.path.lexists
+    monkeypatch.setattr(os, "stat", lambda path, **kwargs: stat(folded(path), **kwargs))
+    monkeypatch.setattr(os.path, "lexists", lambda path: lexists(folded(path)))
+    data = read_data_root(tmp_path)
+    monkeypatch.undo()
+    assert len(data.videos) == 1 and data.videos[0].id in ids
+    ((place, reason),) = data.problems.items()
+    assert Path(place).stem in ids and Path(place).stem != data.videos[0].id
+    assert reason.startswith(
+        f"its id differs from that of {data.videos[0].part}/{data.videos[0].name} only in case or in"
+    )
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe", "folder", "large"])
+def test_metadata_that_is_no_regular_file(tmp_path, target):
+    folder = write_part(tmp_path, "p", {"a.mp4": REAL})
+    write_part(tmp_path, "q", {"b.mp4": REAL})
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+    (folder / "metadata.json").unlink()
+    (folder / "metadata.json").symlink_to(tmp_path / target)
+    data = read_data_root(tmp_path)
+    reason = {"folder": "Is a directory", "large": "has more than 33554432 bytes, the most that such a file may have"}
+    expected = f"can't be opened ({reason.get(target, 'is not a regular file')})"
+    assert data.problems == {"p/metadata.json": expected} and len(data.videos) == 1
+
+
+def test_a_byte_order_mark_and_a_part_named_none(tmp_path):
+    folder = write_part(tmp_path, "none", {"a.mp4": REAL})
+    path = folder / "metadata.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    data = read_data_root(tmp_path)
+    assert [(video.part, video.id) for video in data.videos] == [("none", "a")] and data.problems == {}

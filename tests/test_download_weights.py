@@ -27,6 +27,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-"))
         self.starts.append((name, start))
         data = self.files[name]
+        if start >= len(data):
+            self.send_error(416)
+            return
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
@@ -96,3 +99,19 @@ def test_without_internet(place):
     assert finished.returncode == 1
     assert "no internet here?" in finished.stderr and finished.stderr.count("http://no-such-host.invalid/final_") == 7
     assert os.listdir(place / "weights") == []
+
+
+def test_a_part_that_is_complete(place, server, weights_dir):
+    """The run was stopped before it could rename it: the server has nothing more to send (416)."""
+    good = (weights_dir / "first").read_bytes()
+    complete, other, *there = names()
+    for name in there:
+        (place / "weights" / name).write_bytes(b"kept as it is")
+    (place / "weights" / f"{complete}.part").write_bytes(good)
+    (place / "weights" / f"{other}.part").write_bytes(b"x" * len(good))
+    server.files.update({complete: good, other: good})
+    finished = run(place, server.url)
+    assert finished.returncode == 1 and f"{other} (what came is no such checkpoint)" in finished.stderr
+    assert (place / "weights" / complete).read_bytes() == good
+    assert sorted(os.listdir(place / "weights")) == sorted([complete, *there])
+    assert run(place, server.url).returncode == 0

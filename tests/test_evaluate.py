@@ -289,3 +289,12 @@ def test_as_a_script(files):
     done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0.62500" in done.stdout
+
+
+def test_a_part_that_is_called_none(files):
+    """Beside videos that are in no part."""
+    write_metadata(files, "none", {"a.mp4": 1, "c.mp4": 0})
+    write_csv(files / "labels.csv", {"b.mp4": 1, "d.mp4": 0})
+    code, result = run(files, labels=["none/metadata.json", "labels.csv"])
+    assert code == 0 and {name: group["videos"] for name, group in result["groups"].items()} == {"none": 2, "(none)": 2}
+    assert result["groups"]["none"]["log_loss"] == pytest.approx((LOSSES["a.mp4"] + LOSSES["c.mp4"]) / 2)

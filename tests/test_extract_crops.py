@@ -1,6 +1,8 @@
 """Crops: the reference's folders, pixel for pixel."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -89,6 +91,49 @@ def test_damaged_boxes(root, capsys, text):
     assert extract_crops.main(["--root-dir", str(root)]) == 1
     out = capsys.readouterr().out
     assert "boxes/noise.json: is damaged (" in out and "delete it and run detect_original_faces.py\n" in out
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
+def test_boxes_that_are_no_regular_file(root, tmp_path, capsys, target):
+    os.mkfifo(tmp_path / "pipe")
+    (root / "boxes" / "noise.json").unlink()
+    (root / "boxes" / "noise.json").symlink_to(tmp_path / target)
+    assert extract_crops.main(["--root-dir", str(root)]) == 1
+    out = capsys.readouterr().out
+    assert "boxes/noise.json: no boxes (is not a regular file); run detect_original_faces.py\n" in out
+
+
+@pytest.mark.parametrize("depth", ["crops", "crops/<id>"])
+def test_pictures_behind_a_link_stay(root, tmp_path, capsys, depth):
+    """A folder of pictures that is named like a video, and a link to it where crops belong."""
+    real, _ = data.pair(root)
+    pictures = tmp_path / "home" / real.id
+    pictures.mkdir(parents=True)
+    (pictures / "0_0.png").write_text("precious")
+    place = root / depth.replace("<id>", real.id)
+    shutil.rmtree(place)
+    place.symlink_to(pictures if place.name == real.id else pictures.parent)
+    assert extract_crops.main(["--root-dir", str(root), "--overwrite"]) == 1
+    out, err = capsys.readouterr()
+    assert f"{place}: is in the way, and no folder that a stage made; remove it" in out or f"{place}: is a link" in err
+    assert data.files(tmp_path / "home") == {f"{real.id}/0_0.png": b"precious"}
+
+
+@pytest.mark.parametrize("name", ["0_0.png", "holiday.png"])
+def test_pictures_where_crops_belong_stay(root, capsys, name):
+    """Of a folder that no run has made; and of one that a run has made and someone put pictures into."""
+    real, _ = data.pair(root)
+    place = root / "crops" / real.id
+    if name == "0_0.png":
+        for journal in (root / ".preprocessing").glob("*crops*"):
+            journal.unlink()
+        reason = "is there, and no run of this stage has made that; move it elsewhere"
+    else:
+        reason = "holds holiday.png, which no stage made; move it elsewhere"
+    (place / name).write_text("precious")
+    assert extract_crops.main(["--root-dir", str(root), "--overwrite"]) == 1
+    assert f"  failed: {real.id}: {place}: {reason}\n" in capsys.readouterr().out
+    assert (place / name).read_text() == "precious"
 
 
 @pytest.mark.parametrize("width, height", [(960, 540), (320, 180), (240, 134), (242, 136)])

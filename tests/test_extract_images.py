@@ -30,7 +30,9 @@ def test_frame_0_tells_that_all_are_there(root, monkeypatch):
     written = []
     replace = os.replace
     monkeypatch.setattr(
-        os, "replace", lambda source, target: (written.append(Path(target).name), replace(source, target))
+        os,
+        "replace",
+        lambda source, target, **kwargs: (written.append(Path(target).name), replace(source, target, **kwargs)),
     )
     (root / "jpegs").mkdir()
     extract_images.write_frames((real.path, real.id, root / "jpegs"))
@@ -43,3 +45,12 @@ def test_a_damaged_video_is_told(root, capsys):
     assert extract_images.main(["--root-dir", str(root)]) == 1
     assert f"  failed: {real.id}: {real.path}: can't be read" in capsys.readouterr().out
     assert len(list((root / "jpegs").iterdir())) == 4 * 24
+
+
+def test_images_that_no_run_has_made_stay(root, capsys):
+    real, _ = data.pair(root)
+    (root / "jpegs").mkdir()
+    (root / "jpegs" / f"{real.id}_7.jpg").write_text("precious")
+    assert extract_images.main(["--root-dir", str(root)]) == 1
+    assert f"  failed: {real.id}: {root}/jpegs: other images of it are there, and no run" in capsys.readouterr().out
+    assert (root / "jpegs" / f"{real.id}_7.jpg").read_text() == "precious"

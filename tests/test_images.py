@@ -1,5 +1,8 @@
 """Crops on disk: names, and damage that is noticed."""
 
+import os
+import socket
+import struct
 import zlib
 
 import cv2
@@ -7,7 +10,9 @@ import numpy as np
 import pytest
 import skimage.data
 
+from preprocessing import png
 from preprocessing.images import encode_image, list_crops, read_image
+from preprocessing.picture_size import picture_size
 from runtime.errors import ItemError
 
 FACE = np.ascontiguousarray(skimage.data.astronaut()[:120, 100:201])
@@ -86,8 +91,78 @@ def test_a_png_of_another_making_and_one_that_claims_too_much(tmp_path):
     data[16:20] = b"\0\xff\xff\xff"  # the width
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     path.write_bytes(data)
+    with pytest.raises(ItemError, match=r"a\.png: is said to have 16777215x120 pixels, more than the 67108864 that a"):
+        read_image(path)
+
+
+def huge(kind: str) -> bytes:
+    """A small file that claims 16000 x 16000 pixels, in the place where its format says so."""
+    small = np.zeros((16, 16, 3), np.uint8)
+    if kind == "png":  # one that our own codec leaves to OpenCV, and that holds all that it says
+        rows = zlib.compress(bytes((1 + 4 * 16000) * 16000), 9)
+        header = struct.pack(">IIBBBBB", 16000, 16000, 8, 6, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+        return png.START + b"".join(
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+            for name, body in chunks
+        )
+    if kind == "jpg":
+        data = bytearray(encode_image(small, "jpg"))
+        start = data.index(b"\xff\xc0")
+        data[start + 5 : start + 9] = struct.pack(">HH", 16000, 16000)
+        return bytes(data)
+    data = bytearray(encode_image(small, "webp"))
+    if kind == "webp lossless":
+        data = bytearray(cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes())
+        assert data[12:16] == b"VP8L"
+        data[21:25] = struct.pack("<I", 15999 | 15999 << 14)
+    elif kind == "webp extended":
+        canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4) + 2 * (15999).to_bytes(3, "little")
+        data[12:12] = canvas
+    else:
+        data[26:30] = struct.pack("<HH", 16000, 16000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "webp lossless", "webp extended"])
+def test_what_claims_to_be_huge_is_not_decoded(tmp_path, monkeypatch, kind):
+    path = tmp_path / "a.png"
+    path.write_bytes(huge(kind))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ItemError, match=r"a\.png: is said to have 16000x16000 pixels, more than the 67108864 that"):
+        read_image(path)
+
+
+def test_a_jpeg_that_goes_over_its_pixels_for_ever(tmp_path):
+    path = tmp_path / "a.jpg"
+    data = cv2.imencode(".jpg", FACE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    path.write_bytes(data)
+    assert read_image(path).shape == FACE.shape
+    scan = data.rindex(b"\xff\xda")
+    path.write_bytes(data[:-2] + 200 * data[scan:-2] + data[-2:])
     with pytest.raises(ItemError, match="is cut or damaged"):
         read_image(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 501), (333, 64)])
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".webp"])
+def test_sizes_of_pictures(kind, size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    assert picture_size(cv2.imencode(kind, image)[1].tobytes()) == size[::-1]
+    if kind == ".webp":
+        assert picture_size(cv2.imencode(kind, image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()) == size[::-1]
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe", "folder", "socket"])
+def test_what_is_no_regular_file_is_not_read(tmp_path, target):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        (tmp_path / "a.png").symlink_to(tmp_path / target)
+        message = "Is a directory" if target == "folder" else "is not a regular file"
+        with pytest.raises(ItemError, match=rf"a\.png: can't be opened \({message}\)"):
+            read_image(tmp_path / "a.png")
 
 
 def test_missing_and_strange_files(tmp_path):

@@ -92,3 +92,40 @@ def test_a_lock_that_is_refused_for_another_reason(path, monkeypatch, capsys):
 def test_where_it_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match=r"can't be written \(Is a directory\); make room"):
         opened(tmp_path)
+
+
+def test_a_line_without_an_end(path):
+    """A terabyte that takes no space on the disk must take no memory either."""
+    os.truncate(path, 1 << 40)
+    with pytest.raises(OutputError, match=r"j\.jsonl: line 4 is damaged; delete the file to start anew"):
+        opened(path)
+    path.unlink()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_only_a_file_of_its_own_is_opened(path, tmp_path, overwrite):
+    content = path.read_text()
+    link, pipe, hard, gone = (tmp_path / name for name in ("link", "pipe", "hard", "gone"))
+    link.symlink_to(path)
+    gone.symlink_to("nowhere")
+    os.mkfifo(pipe)
+    for bad, message in (
+        (link, "is a link, and may lead anywhere"),
+        (gone, "is a link, and may lead anywhere"),
+        (pipe, "is not a regular file"),
+    ):
+        with pytest.raises(OutputError, match=f"{bad.name}: {message}"):
+            opened(bad, overwrite=overwrite)
+    os.link(path, hard)
+    with pytest.raises(OutputError, match=r"hard: is a file that has another name too \(a hard link\); remove"):
+        opened(hard, overwrite=overwrite)
+    assert path.read_text() == content and not (tmp_path / "nowhere").exists()
+
+
+def test_no_folder_below_the_root_is_a_link(path, tmp_path):
+    content = path.read_text()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "records").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match="root/records: is a link, and may lead anywhere"):
+        opened(tmp_path / "root" / "records" / path.name, root=tmp_path / "root", overwrite=True)
+    assert path.read_text() == content

@@ -130,6 +130,10 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_metadata(tmp_path / "none")
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ValueError, match="is not a regular file"):
+    for path, message in ((tmp_path, "Is a directory"), (tmp_path / "pipe", "is not a regular file")):
+        with pytest.raises(OSError, match=message):
             read_metadata(path)
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+    with pytest.raises(OSError, match="has more than 33554432 bytes, the most that such a file may have"):
+        read_metadata(tmp_path / "large")

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import time
 
 import pytest
 
@@ -66,6 +67,15 @@ def test_between_bars(tmp_path):
         "mean fake_loss 7\nfake_loss unknown\nfake_loss\nthe real_loss 8\nfake_losses 9\nstopped at epoch 4\n"
     )
     assert read(tmp_path, text) == [(3, 0.5, 0.25)]
+
+
+@pytest.mark.parametrize(
+    "line", ["fake_loss " + "1" * 200_000 + "x", "fake_loss 1." + "1" * 200_000 + "e", "] " * 100_000]
+)
+def test_long_lines_take_time_with_their_length(tmp_path, line):
+    started = time.monotonic()
+    assert read(tmp_path, f"{line}\nfake_loss 1\nreal_loss 2.5e-1\n") == [(0, 1.0, 0.25)]
+    assert time.monotonic() - started < 5
 
 
 def test_half_pairs_and_bytes_that_are_no_text(tmp_path):

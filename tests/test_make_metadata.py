@@ -162,16 +162,27 @@ def test_links_move_along_with_the_videos(tmp_path):
     assert read_data_root(tmp_path / "new" / "root").problems == {}
 
 
-def test_links_through_folders_that_are_links(tmp_path, monkeypatch):
+def test_source_and_data_root_that_are_links(tmp_path, monkeypatch):
     source = write_source(tmp_path / "disk" / "far" / "away", FACEFORENSICS)
-    (tmp_path / "disk" / "parts").mkdir()
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "ffpp_youtube").symlink_to(tmp_path / "disk" / "parts")
+    (tmp_path / "disk" / "root").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "disk" / "root")
     (tmp_path / "link").symlink_to(source)
     monkeypatch.chdir(tmp_path)
     assert run("faceforensics", "link", "root") == 0 and run("faceforensics", "link", "root") == 0
-    assert os.readlink("disk/parts/000.mp4") == "../far/away/source/" + FACEFORENSICS[0]
+    assert os.readlink("disk/root/ffpp_youtube/000.mp4") == "../../far/away/source/" + FACEFORENSICS[0]
     assert read_data_root(tmp_path / "root").problems == {}
+
+
+@pytest.mark.parametrize("name", ["Celeb-real", "Celeb-real/metadata.json"])
+def test_nothing_is_written_through_a_link_in_the_data_root(tmp_path, capsys, name):
+    source, home, place = write_source(tmp_path, CELEBDF), tmp_path / "home", tmp_path / "root" / name
+    home.mkdir()
+    (home / "metadata.json").write_text("precious")
+    place.parent.mkdir(parents=True)
+    place.symlink_to(home / place.relative_to(tmp_path / "root" / "Celeb-real"))
+    assert run("celebdf", source, tmp_path / "root", "--overwrite") == 1
+    assert f"error: {place}: is a link, and may lead anywhere; remove it" in capsys.readouterr().err
+    assert os.listdir(home) == ["metadata.json"] and (home / "metadata.json").read_text() == "precious"
 
 
 def test_second_run_changes_nothing(tmp_path, capsys):
@@ -562,7 +573,7 @@ def test_folders_that_cannot_be_used(tmp_path, capsys):
 
 
 def test_nothing_is_left_half_written(tmp_path, capsys, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     source, root = write_source(tmp_path, CELEBDF), tmp_path / "root"

@@ -154,12 +154,29 @@ def test_stopped_and_started_again(tmp_path, monkeypatch, capsys):
 
 
 def _stop_at_the_second_part(write):
-    def write_or_stop(path, content):
+    def write_or_stop(path, content, root):
         if path.parent.name == "dfdc_train_part_1":
             raise KeyboardInterrupt
-        write(path, content)
+        write(path, content, root)
 
     return write_or_stop
+
+
+@pytest.mark.parametrize("name", ["dfdc_train_part_0", ".sample_data.json", "dfdc_train_part_0/metadata.json"])
+def test_nothing_is_written_through_a_link(tmp_path, capsys, name):
+    home, place = tmp_path / "home", tmp_path / "root" / name
+    home.mkdir()
+    place.parent.mkdir(parents=True)
+    place.symlink_to(home if "json" not in name else home / "gone.json")
+    assert run(tmp_path / "root") == 1
+    assert f"error: {place}" in capsys.readouterr().err and list(home.iterdir()) == []
+
+
+def test_temporary_files_of_others_stay(tmp_path):
+    part = tmp_path / "dfdc_train_part_0"
+    part.mkdir()
+    (part / ".precious.tmp").touch()
+    assert run(tmp_path) == 0 and (part / ".precious.tmp").exists()
 
 
 def test_a_part_that_is_there(tmp_path, capsys):

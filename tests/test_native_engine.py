@@ -2,13 +2,15 @@
 the networks that use them."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from runtime import native_engine
+from runtime import native_cache, native_engine
 from runtime.native_engine import NativeError, library
 from tests.engines import needs_native
 
@@ -119,3 +121,171 @@ def test_no_home(fresh, any_processor, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     assert native_engine.why_not() == "there is no home directory for what is compiled; set XDG_CACHE_HOME"
+
+
+# the cache: what lies there is run
+
+
+def loaded_anew(monkeypatch):
+    """Whether the library is compiled again at its next use."""
+    compiled = []
+    compile_it = native_engine._compile
+    monkeypatch.setattr(native_engine, "_compile", lambda command: compiled.append(command) or compile_it(command))
+    native_engine._load.cache_clear()
+    assert library("halve").halve() == 7
+    return bool(compiled)
+
+
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, native_engine._COMPILERS)), reason="no C++ compiler")
+
+
+@pytest.fixture
+def small(fresh, monkeypatch, tmp_path):
+    """Sources that any processor can run, compiled in no time."""
+    monkeypatch.setattr(native_engine, "_SOURCES", tmp_path / "native")
+    monkeypatch.setattr(native_engine, "_NEEDS", {})
+    (tmp_path / "native").mkdir()
+    (tmp_path / "native" / "amx.h").touch()
+    source = 'extern "C" int amx_request() { return 0; }\nextern "C" int halve() { return 7; }\n'
+    (tmp_path / "native" / "halve.cpp").write_text(source)
+    return fresh
+
+
+@pytest.fixture
+def halve(small):
+    return native_engine._compiled("halve")[0]
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def of_another_program(path):
+    path.unlink()
+    shutil.copy(math_library(), path)
+
+
+def let_others_write(path):
+    path.chmod(0o620)
+
+
+def link(path):
+    path.rename(path.parent.parent / "elsewhere.so")
+    path.symlink_to(path.parent.parent / "elsewhere.so")
+
+
+def device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def larger_than_any(path):
+    os.truncate(path, 2**36)
+
+
+def math_library():
+    return next(Path("/lib").glob("*/libm.so.6"), None) or next(Path("/usr").glob("lib*/libm.so.6"))
+
+
+DAMAGES = (empty, cut, flip_a_bit, of_another_program, let_others_write, link, device, pipe, larger_than_any)
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_library_that_is_not_as_it_was_made(halve, monkeypatch, damage):
+    assert not loaded_anew(monkeypatch)
+    copy = halve.parent.parent / "copy.so"  # what is loaded is mapped: another file is damaged
+    shutil.copy(halve, copy)
+    os.replace(copy, halve)
+    damage(halve)
+    assert loaded_anew(monkeypatch)
+    assert native_cache.is_ours(halve) and list(halve.parent.iterdir()) == [halve]
+
+
+@needs_compiler
+def test_a_library_that_can_not_be_loaded_here(halve, monkeypatch):
+    """As of a machine with the same home directory and a newer system."""
+    halve.write_bytes(b"another system's")
+    native_cache.finish(halve)
+    assert native_cache.is_ours(halve) and loaded_anew(monkeypatch)
+
+
+@needs_compiler
+def test_whatever_the_umask(fresh, small, monkeypatch):
+    before = os.umask(0)
+    try:
+        library("halve")
+    finally:
+        os.umask(before)
+    assert fresh.stat().st_mode & 0o777 == 0o700
+    assert not loaded_anew(monkeypatch)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777, 0o1777])
+def test_a_folder_that_others_can_write(fresh, any_processor, mode):
+    fresh.mkdir(parents=True)
+    fresh.chmod(mode)
+    expected = f"{fresh} can be written by other users; remove it, or set XDG_CACHE_HOME to a folder of your own"
+    assert native_engine.why_not() == expected
+    assert not list(fresh.iterdir())
+
+
+def test_a_folder_of_someone_else(fresh, any_processor, monkeypatch):
+    fresh.mkdir(mode=0o700, parents=True)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert native_engine.why_not().startswith(f"{fresh} belongs to another user; remove it")
+
+
+def test_a_library_of_someone_else(tmp_path, monkeypatch):
+    path = tmp_path / "halve.so"
+    path.write_bytes(b"code")
+    native_cache.finish(path)
+    assert native_cache.is_ours(path)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert not native_cache.is_ours(path)
+
+
+def test_a_folder_that_is_a_link(fresh, any_processor, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    fresh.symlink_to(tmp_path / "elsewhere")
+    assert native_engine.why_not().startswith(f"{fresh} is a link; remove it")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_that_others_can_move_away(fresh, any_processor):
+    fresh.parent.mkdir()
+    fresh.parent.chmod(0o777)
+    assert native_engine.why_not().startswith(f"{fresh.parent} lets other users put a folder in place of ours")
+    fresh.parent.chmod(0o1777)  # as /tmp: what is there stays its owner's
+    assert native_cache.cache_folder() == fresh
+
+
+@needs_compiler
+def test_names_that_can_not_be_guessed(fresh, small, monkeypatch):
+    """No file, or link, that lies there before can be what the compiler writes to."""
+    written = []
+    compile_it = native_engine._compile
+    monkeypatch.setattr(native_engine, "_compile", lambda command: written.append(command[-1]) or compile_it(command))
+    for _ in range(2):
+        native_engine._load.cache_clear()
+        library("halve")
+        (path,) = fresh.iterdir()
+        path.unlink()
+    assert len({Path(name).parent for name in written}) == 2
+    assert all(re.fullmatch(r"\.\w{8,}", Path(name).parent.name) for name in written)

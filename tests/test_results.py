@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -20,12 +20,13 @@ from inference.results import (
     summarise,
     write_faces,
     write_submission,
+    write_summary,
 )
 from runtime.errors import OutputError
 from runtime.files import file_identity
 
 FACE = ScoredFace(frame=3, face=1, bbox=(-2, 5, 40, 60), detector_score=0.99, probabilities=[0.1, 0.123456789])
-SETTINGS = {"models": ["a"]}
+SETTINGS = {"models": ["a", "b"]}
 
 
 def result(video="a.mp4", status=OK, **kwargs):
@@ -44,10 +45,15 @@ def journal(tmp_path):
     return tmp_path / "journal.jsonl"
 
 
+def scored(each):
+    """What a video with a face has."""
+    return {"faces": [FACE], "model_scores": [0.3, 1 / 3]} if each.status == OK else {}
+
+
 def written(journal, path, *results):
     opened = ResultsJournal(journal, SETTINGS)
     for each in results:
-        opened.add(replace(each, identity=file_identity(path)))
+        opened.add(replace(each, identity=file_identity(path), **scored(each)))
     opened.close()
 
 
@@ -126,6 +132,113 @@ def test_damaged_journal_names_itself(journal, video, line):
         ResultsJournal(journal, SETTINGS)
 
 
+def deep(levels):
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("video", "3"),
+        ("video", "null"),
+        ("video", "[]"),
+        ("status", "{}"),
+        ("score", "true"),
+        ("score", "Infinity"),
+        ("score", "-0.1"),
+        ("score", "1e400"),
+        ("score", "1" * 4000),
+        ("score", "1" * 5000),
+        ("frames", "-1"),
+        ("frames", "3.0"),
+        ("frames", "1" * 4000),
+        ("last_frame", "[]"),
+        ("last_frame", "false"),
+        ("left_out", "null"),
+        ("at_face_limit", "1"),
+        ("notes", '"text"'),
+        ("notes", "[3]"),
+        ("error", "[3]"),
+        ("identity", '"ab"'),
+        ("identity", "[1]"),
+        ("identity", "[1.5, 2]"),
+        ("identity", "[true, 2]"),
+        ("identity", "[1, " + "1" * 4000 + "]"),
+        ("model_scores", "[]"),
+        ("model_scores", "[0.1]"),
+        ("model_scores", "[0.1, 0.2, 0.3]"),
+        ("model_scores", "[0.1, NaN]"),
+        ("model_scores", '{"0": 0.1}'),
+        ("faces", "[]"),
+        ("faces", "null"),
+        ("faces", '""'),
+        ("faces", "{}"),
+        ("faces", "[[]]"),
+        ("faces", deep(900)),
+        ("faces", deep(10**5)),
+        ("notes", deep(900)),
+        ("other", "3"),
+    ],
+)
+def test_a_result_that_is_none(journal, video, key, value):
+    written(journal, video, result(score=0.5))
+    lines = journal.read_text().splitlines()
+    record = json.loads(lines[1])
+    text = ", ".join(f"{json.dumps(name)}: {json.dumps(each)}" for name, each in record.items() if name != key)
+    journal.write_text(f'{lines[0]}\n{{{text}, "{key}": {value}}}\n')
+    with pytest.raises(OutputError, match=r"journal\.jsonl: line 2 is damaged; delete the file"):
+        ResultsJournal(journal, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("frame", -1),
+        ("face", 2.5),
+        ("bbox", [1, 2, 3]),
+        ("bbox", "abcd"),
+        ("bbox", [1, 2, 3, 10**30]),
+        ("bbox", [1, 2, 3, float("nan")]),
+        ("detector_score", None),
+        ("detector_score", 7),
+        ("probabilities", []),
+        ("probabilities", [0.5]),
+        ("probabilities", [0.5, 0.5, 0.5]),
+        ("probabilities", [0.5, float("nan")]),
+        ("probabilities", [0.5, [0.5]]),
+        ("probabilities", "ab"),
+    ],
+)
+def test_a_face_that_is_none(journal, video, key, value):
+    written(journal, video, result(score=0.5))
+    lines = journal.read_text().splitlines()
+    record = json.loads(lines[1])
+    record["faces"][0][key] = value
+    journal.write_text(f"{lines[0]}\n{json.dumps(record)}\n")
+    with pytest.raises(OutputError, match=r"journal\.jsonl: line 2 is damaged; delete the file"):
+        ResultsJournal(journal, SETTINGS)
+
+
+@pytest.mark.parametrize("status, score", [(NO_FACE, 0.9), (UNREADABLE, 0.1)])
+def test_a_score_without_a_face(journal, video, status, score):
+    written(journal, video, result(status=status, score=score))
+    with pytest.raises(OutputError, match="line 2 is damaged"):
+        ResultsJournal(journal, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe{\n", b"{\0}\n", b"\xff\n", b"\n", b"{}\r{}\n", b'{"video": "\xff"}\n'], ids=repr
+)
+def test_bytes_that_are_no_text(journal, video, line):
+    written(journal, video, result(score=0.5))
+    before = journal.read_bytes()
+    with open(journal, "ab") as file:
+        file.write(line)
+    with pytest.raises(OutputError, match=r"journal\.jsonl: line 3 is damaged; delete the file"):
+        ResultsJournal(journal, SETTINGS)
+    assert journal.read_bytes() == before + line  # nothing of it is cut away
+
+
 def test_journal_of_other_settings(journal, video):
     written(journal, video, result())
     with pytest.raises(OutputError, match="line 1 is damaged"):
@@ -149,7 +262,7 @@ def test_file_that_changed_while_it_was_read(journal, video):
     with open(video, "ab") as file:
         file.write(b"6")
     opened = ResultsJournal(journal, SETTINGS)
-    opened.add(result(identity=before))
+    opened.add(result(identity=before, **scored(result())))
     opened.close()
     assert done(journal, video) is None
 
@@ -164,10 +277,10 @@ def test_two_runs_at_once(journal):
 
 @contextlib.contextmanager
 def full_disk():
-    """No file of this process may grow beyond 400 bytes: as on a full disk, writing fails in the middle."""
+    """No file of this process may grow beyond 600 bytes: as on a full disk, writing fails in the middle."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))
     try:
         yield
     finally:  # pytest's own output may be a file
@@ -178,7 +291,7 @@ def full_disk():
 def test_full_disk(journal, video, tmp_path):
     message = r"journal\.jsonl: can't be written \((No space left on device|File too large)\); what was written is kept"
     opened = ResultsJournal(journal, SETTINGS)
-    opened.add(result("a.mp4", identity=file_identity(video)))
+    opened.add(result("a.mp4", identity=file_identity(video), **scored(result())))
     with full_disk(), pytest.raises(OutputError, match=message):
         for _ in range(3):
             opened.add(result("b.mp4"))
@@ -275,16 +388,32 @@ def test_output_through_a_link(tmp_path):
     assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "target.csv").read_text().startswith("filename")
 
 
+def test_names_that_are_ours_are_no_links(tmp_path):
+    """The journal, the summary and the report: only what its user has named is written where it leads to."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "link").symlink_to("precious")
+    for flag in ("journal of --output", "summary of --output", "--report"):
+        with pytest.raises(OutputError, match="link: is a link, and may lead anywhere"):
+            check_outputs({flag: tmp_path / "link"}, [])
+    check_outputs({"--output": tmp_path / "link"}, [])
+    with pytest.raises(OutputError, match="link: is a link"):
+        write_summary(tmp_path / "link", {})
+    with pytest.raises(OutputError, match="link: is a link"):
+        ResultsJournal(tmp_path / "link", SETTINGS, overwrite=True)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_journal_survives_sigkill(journal, video):
     """Every line that was added is there after a kill without warning."""
     code = f"""
 import os, signal
-from inference.pipeline import VideoResult
+from inference.pipeline import ScoredFace, VideoResult
 from inference.results import ResultsJournal
 from runtime.files import file_identity
 journal = ResultsJournal({str(journal)!r}, {SETTINGS!r})
 for i in range(20):
-    journal.add(VideoResult(video=f"{{i}}.mp4", status="ok", score=i / 20, identity=file_identity({video!r})))
+    faces = dict(faces=[ScoredFace(**{asdict(FACE)!r})], model_scores=[0.5, 0.5])
+    journal.add(VideoResult(video=f"{{i}}.mp4", status="ok", score=i / 20, identity=file_identity({video!r}), **faces))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9

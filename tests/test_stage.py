@@ -254,6 +254,75 @@ def test_damaged_journal(root, capsys, line):
     assert "copies.jsonl: line 6 is damaged; delete the file to start anew" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["copies", ".preprocessing", ".preprocessing/copies.jsonl", ".preprocessing/copies.summary.json"],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_links_in_the_data_root_are_not_followed(root, tmp_path_factory, capsys, place, overwrite):
+    """A data root from an archive must not reach its user's files."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("copies.jsonl", "copies.summary.json", "a.txt"):
+        (home / name).write_text("precious")
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).symlink_to(home if "." not in place[1:] else home / Path(place).name)
+    assert run(root, overwrite=overwrite) == 1
+    err = capsys.readouterr().err
+    assert f"error: {root}/{place}: is a link, and may lead anywhere; remove it, or put what it leads to there\n" in err
+    assert "Traceback" not in err
+    assert {path.name: path.read_text() for path in home.iterdir()} == dict.fromkeys(
+        ("copies.jsonl", "copies.summary.json", "a.txt"), "precious"
+    )
+
+
+def test_a_data_root_that_is_a_link(root, tmp_path_factory):
+    link = tmp_path_factory.mktemp("links") / "root"
+    link.symlink_to(root)
+    assert run(link) == 0 and copies(root) == ALL
+
+
+def test_a_journal_that_is_no_file_of_ours(root, capsys):
+    folder = root / ".preprocessing"
+    folder.mkdir()
+    os.mkfifo(folder / "copies.jsonl")
+    assert run(root) == 1
+    assert "copies.jsonl: is not a regular file; remove it" in capsys.readouterr().err
+    (folder / "copies.jsonl").unlink()
+    (root / "precious").write_text("precious")
+    os.link(root / "precious", folder / "copies.jsonl")
+    assert run(root, overwrite=True) == 1
+    assert "copies.jsonl: is a file that has another name too (a hard link)" in capsys.readouterr().err
+    assert (root / "precious").read_text() == "precious"
+
+
+def test_what_no_run_has_made_stays(root, capsys):
+    (root / "copies").mkdir()
+    (root / "copies" / "b.txt").write_text("precious")
+    for overwrite in (False, True):
+        assert run(root, overwrite=overwrite) == 1
+        out = capsys.readouterr().out
+        assert f"  failed: b: {root}/copies/b.txt: is there, and no run of this stage has made that; move it" in out
+        assert copies(root) == {**ALL, "b.txt": "precious"}
+    (root / "copies" / "b.txt").unlink()
+    assert run(root) == 0 and copies(root) == ALL
+
+
+def test_what_a_run_has_made_is_replaced_whatever_became_of_the_journal(root):
+    """Stopped before it wrote down that an item is done; told to start anew; by a version that wrote one journal."""
+    journal = root / ".preprocessing" / "copies.jsonl"
+    assert run(root) == 0
+    journal.unlink()
+    assert run(root, suffix="1") == 0 and copies(root)["a.txt"] == "content of a1"
+    journal.write_text("damaged\n")
+    assert run(root, suffix="2", overwrite=True) == 0 and copies(root)["a.txt"] == "content of a2"
+    (root / ".preprocessing" / ".copies.begun.jsonl").unlink()
+    with open(journal, "a") as file:
+        file.write("damaged\n")
+    assert run(root, suffix="3", overwrite=True) == 0 and copies(root)["a.txt"] == "content of a3"
+    journal.unlink()
+    assert run(root, suffix="4") == 0 and copies(root)["a.txt"] == "content of a4"
+
+
 def test_ranks_share_the_work(root):
     """Under a real torchrun: every item once, by both ranks, one journal."""
     import subprocess

@@ -68,3 +68,49 @@ def test_handlers_are_put_back(stop):
     with stop.listening():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+class FakeEvent:
+    """Of CUDA; notes what is asked of it."""
+
+    asked: list
+
+    def record(self):
+        self.asked.append("record")
+
+    def synchronize(self):
+        self.asked.append("synchronize")
+
+
+class OnGpu:
+    """A tensor of a GPU, of which only its copy to the CPU can be read."""
+
+    is_cuda = True
+
+    def __init__(self, tensor, asked):
+        self._tensor, self._asked = tensor, asked
+
+    def to(self, device, *, non_blocking):
+        assert device == "cpu" and non_blocking
+        self._asked.append("copy")
+        return self._tensor
+
+
+def test_a_gpu_is_waited_for_by_the_event_of_its_copy_one_step_later(monkeypatch, stop):
+    """A plain read would wait for the step that was queued since."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "Event", type("Event", (FakeEvent,), {"asked": asked}))
+    processes = Processes()
+    monkeypatch.setattr(processes, "sum", lambda values: OnGpu(values, asked))
+    monitor = Monitor(processes, stop)
+    add(monitor, 1.0, 3.0)
+    assert asked == ["copy", "record"] and monitor.last is None
+    add(monitor, 1.0, 1.0)
+    assert asked == ["copy", "record", "synchronize", "copy", "record"] and monitor.last == 2
+
+
+def test_the_remedy_is_the_caller_s(stop):
+    monitor = Monitor(Processes(), stop, "go on from weights/last")
+    add(monitor, float("nan"), 1.0)
+    with pytest.raises(TrainingError, match="nothing was overwritten; go on from weights/last"):
+        monitor.settle()

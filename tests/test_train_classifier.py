@@ -1,6 +1,7 @@
 """The trainer: one step against a plain one, resumed and shared runs against whole ones, bad input."""
 
 import json
+import math
 import os
 import random
 import re
@@ -10,16 +11,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from runtime.files import temporary_name
 from training.datasets.classifier_dataset import ClassifierDataset
 from training.datasets.folds import read_folds, training_rows
 from training.pipelines import train_classifier
 from training.tools import stopping
+from training.tools.run_lock import run_lock
 from training.zoo.checkpoints import load_model, read_checkpoint
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD, DeepFakeClassifier
 
@@ -109,6 +113,7 @@ def test_the_log_lines(processed_root, tmp_path, capsys):
     write_config(tmp_path)
     assert run(processed_root, tmp_path) == 0
     printed = capsys.readouterr().out
+    assert printed.startswith(f"{NAME}: cpu, float32, 1 process(es)\n")
     pairs = re.findall(r"^epoch (\d)\nfake_loss (\S+)\nreal_loss (\S+)$", printed, re.MULTILINE)
     assert [epoch for epoch, _, _ in pairs] == ["0", "1"]
     predictions = json.loads((tmp_path / "out" / "predictions_0.json").read_text())
@@ -267,6 +272,146 @@ def test_a_loss_that_is_no_number(processed_root, tmp_path, capsys):
     error = error_of(capsys, processed_root, tmp_path, "--opt-level", "O0")
     assert re.match(r"epoch 0(, step \d)?: the (validation )?loss is (nan|inf)", error)
     assert not (tmp_path / "out" / f"{NAME}_best_dice").exists()
+
+
+def rate_of_last_step(monkeypatch, rate):
+    """The second epoch's last step of three is taken at another rate."""
+    set_rates = train_classifier.set_rates
+
+    def set_others(run, optimizer, position):
+        set_rates(run, optimizer, position)
+        if position == 5:
+            optimizer.param_groups[0]["lr"] = rate
+
+    monkeypatch.setattr(train_classifier, "set_rates", set_others)
+
+
+@pytest.mark.parametrize("rate, message", [(1e30, "the validation loss is nan"), (math.inf, "is not finite")])
+def test_a_last_step_that_goes_wrong_replaces_nothing(
+    whole, processed_root, tmp_path, monkeypatch, capsys, rate, message
+):
+    write_config(tmp_path)
+    last = tmp_path / "out" / f"{NAME}_last"
+    with monkeypatch.context() as patched:
+        rate_of_last_step(patched, rate)
+        error = error_of(capsys, processed_root, tmp_path)
+    assert error.startswith("epoch 1: ") and message in error and f"go on from {last} by" in error
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"predictions_0.json", *(f"{NAME}_{ending}" for ending in ("0", "last", "best_dice"))}
+    assert_same_weights(weights(tmp_path), weights(tmp_path, "0"))
+    assert run(processed_root, tmp_path, "--resume", "auto") == 0
+    assert "going on at epoch 1, step 0" in capsys.readouterr().out
+    assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_a_first_epoch_that_goes_wrong_leaves_nothing_to_go_on_from(processed_root, tmp_path, capsys):
+    """Its weights are finite, and of no use; with an epoch that is not validated, a batch tells."""
+    write_config(tmp_path, learning_rate=1e30, batches_per_epoch=1)
+    error = error_of(capsys, processed_root, tmp_path, "--test_every", 2)
+    assert error.startswith("epoch 0: the validation loss is nan") and "there is no checkpoint yet" in error
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["split_loss", "score_videos"])
+def test_out_of_memory(processed_root, tmp_path, monkeypatch, capsys, where):
+    write_config(tmp_path)
+
+    def fail(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(train_classifier, where, fail)
+    error = error_of(capsys, processed_root, tmp_path)
+    assert "out of memory" in error and f"optimizer.batch_size in {tmp_path / 'config.json'}" in error
+
+
+def test_a_process_without_memory_ends_the_other(processed_root, tmp_path):
+    write_config(tmp_path)
+    script = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script += [str(ROOT / "tests" / "train_out_of_memory.py"), *flags(processed_root, tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(script, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    assert finished.returncode == 1
+    assert "error: out of memory" in finished.stderr
+
+
+def test_a_second_training_of_the_name(processed_root, tmp_path, capsys):
+    write_config(tmp_path)
+    (tmp_path / "out").mkdir()
+    with run_lock(tmp_path / "out" / f"{NAME}_lock"):
+        assert "another training writes the checkpoints of this name" in error_of(capsys, processed_root, tmp_path)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_video_in_two_folds(root, tmp_path, capsys):
+    write_config(tmp_path)
+    lines = (root / "folds.csv").read_text().splitlines()
+    column = lines[0].split(",").index("fold")
+    held_out = next(line.split(",") for line in lines[1:] if line.split(",")[column] == "0")
+    moved = [*held_out[:column], "1", *held_out[column + 1 :]]
+    (root / "folds.csv").write_text("\n".join([*lines, ",".join(moved)]) + "\n")
+    error = error_of(capsys, root, tmp_path)
+    assert f"folds.csv: video {held_out[0]} is in several folds; write it again" in error
+
+
+@pytest.mark.parametrize("changes", [{"size": 32, "batch_size": 1}, {"size": 32, "batch_size": "all but one"}])
+def test_batches_that_are_too_small_for_batch_norms(processed_root, tmp_path, capsys, changes):
+    rows = len(training_rows(read_folds(processed_root / "folds.csv"), fold=0, epoch=0, seed=777))
+    batch_size = rows - 1 if changes["batch_size"] != 1 else 1
+    write_config(tmp_path, **{**changes, "batch_size": batch_size})
+    error = error_of(capsys, processed_root, tmp_path)
+    assert f"optimizer.batch_size {batch_size}, size 32: of the {rows} rows" in error
+
+
+@pytest.mark.parametrize("arguments", [("--prefix", "x" * 250), ("--prefix", "x" * 200), ("--output-dir", "y/" * 2500)])
+def test_names_that_are_too_long(processed_root, tmp_path, capsys, arguments):
+    write_config(tmp_path)
+    if arguments[0] == "--output-dir":
+        arguments = arguments[0], f"{tmp_path}/{arguments[1]}"
+    error = error_of(capsys, processed_root, tmp_path, *arguments)
+    assert arguments[0] in error and "File name too long" in error
+
+
+def test_leftovers_are_looked_for_once(tmp_path, monkeypatch):
+    """A scan for each of very many epochs would take hours."""
+    scans = []
+    listdir = os.listdir
+    monkeypatch.setattr(train_classifier.os, "listdir", lambda path: scans.append(path) or listdir(path))
+    schedule = SimpleNamespace(epochs=1000)
+    fake = SimpleNamespace(
+        processes=SimpleNamespace(rank=0),
+        args=SimpleNamespace(output_dir=tmp_path),
+        config=SimpleNamespace(optimizer=SimpleNamespace(schedule=schedule)),
+        path=lambda ending: tmp_path / f"name_{ending}",
+    )
+    mine, other = temporary_name(tmp_path / "name_999"), temporary_name(tmp_path / "other")
+    for path in (mine, other, tmp_path / ".hidden"):
+        path.touch()
+    train_classifier.remove_leftovers_of(fake)
+    assert len(scans) == 1 and set(listdir(tmp_path)) == {other.name, ".hidden"}
+
+
+def test_damaged_training_state(whole, processed_root, tmp_path, capsys):
+    write_config(tmp_path)
+    content = read_checkpoint(whole / "out" / f"{NAME}_last")
+    content["resume"]["position"]["best"] = math.nan
+    torch.save(content, tmp_path / "damaged")
+    error = error_of(capsys, processed_root, tmp_path, "--resume", tmp_path / "damaged")
+    assert error == f"{tmp_path / 'damaged'}: its training state is damaged; --from-zero takes its weights alone"
+
+
+@pytest.mark.parametrize("level", ["O0", "O1"])
+def test_a_gpu_is_set_up(monkeypatch, level):
+    """Without a search for the fastest convolutions, which took a minute and won nothing."""
+    calls = []
+    monkeypatch.setattr(train_classifier, "resolve_device", lambda *args: torch.device("cuda", 1))
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device}")
+    monkeypatch.setattr(train_classifier, "forbid_tf32", lambda: calls.append("no TF32"))
+    args = train_classifier.parse_args(["--config", "c", "--data-dir", "d", "--opt-level", level])
+    device = train_classifier.choose_device(args, SimpleNamespace(world_size=1, local_rank=0))
+    assert calls == [device, "no TF32"][: 2 if level == "O0" else 1]
+    assert not torch.backends.cudnn.benchmark
+    assert train_classifier.Run.described_device.fget(SimpleNamespace(device=device)) == "cuda:1 (NVIDIA cuda:1)"
 
 
 def test_missing_crops_are_counted_up_to_a_bound(processed_root, root, tmp_path, capsys):

@@ -125,10 +125,26 @@ def test_what_a_killed_run_left_is_replaced(tmp_path, root):
     for part in (PART, "dfdc_train_part_4"):
         (root / ".partial" / part).mkdir(parents=True)
         (root / ".partial" / part / "left.mp4").write_bytes(b"half")
+    (root / ".partial" / ".stage").touch()
     assert unpack(write_zip(tmp_path / "x.zip"), root) == 0
     assert sorted(os.listdir(root / PART)) == ["a.mp4", "b.mp4", "metadata.json"]
-    assert os.listdir(root / ".partial") == ["dfdc_train_part_4"]  # another process may be at it
+    assert sorted(os.listdir(root / ".partial")) == [".stage", "dfdc_train_part_4"]  # another process may be at it
     shutil.rmtree(root / ".partial")
+
+
+def test_a_folder_of_that_name_that_is_not_ours(tmp_path, root, capsys):
+    (root / ".partial" / PART).mkdir(parents=True)
+    (root / ".partial" / PART / "precious.mp4").write_bytes(b"mine")
+    assert unpack(write_zip(tmp_path / "x.zip"), root) == 1
+    assert_one_line(capsys, ".partial: is no folder of ours; remove it and run the same command again")
+    assert (root / ".partial" / PART / "precious.mp4").read_bytes() == b"mine"
+    shutil.rmtree(root / ".partial")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, root, capsys):
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert unpack(tmp_path / "pipe.zip", root) == 1
+    assert_one_line(capsys, "pipe.zip: can't be read (is not a regular file); name a zip of training data")
 
 
 def link(name):

@@ -9,6 +9,7 @@ Input: what preprocess_data.sh leaves in a data root,
 All that is random about a sample follows from seed, epoch and its number, in whatever process and order it is made.
 """
 
+import io
 import os
 import random
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from preprocessing.images import read_image
+from runtime import limits
 from runtime.errors import InputError, ItemError
+from runtime.files import read_file
 from training.datasets.face_masks import Mask, blackout_by_diff, change_padding, drop_parts
 from training.datasets.folds import Row
 from training.transforms.albu import split, training_transforms, validation_transforms
@@ -180,7 +183,7 @@ def read_landmarks(path: str) -> np.ndarray | None:
     if not os.path.exists(path):
         return None
     try:
-        landmarks = np.load(path, allow_pickle=False)
+        landmarks = np.load(io.BytesIO(read_file(path, limits.LANDMARKS)), allow_pickle=False)
     except Exception as error:  # NumPy's reader fails in many ways on what is no array
         raise ItemError(f"{path}: can't be read, or is damaged; run generate_landmarks.py --overwrite") from error
     if (

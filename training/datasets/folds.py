@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from runtime import limits
 from runtime.errors import InputError
+from runtime.files import open_file
 
 HELD_BACK = -1  # the fold whose rows are never trained on: a published test set (generate_folds.py --splits)
 VALIDATION_STEP = 20  # frames: every second crop of a held-out video
@@ -38,7 +40,8 @@ def read_folds(path: str | os.PathLike) -> pd.DataFrame:
     """
     name = os.fspath(path)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, index_col=False)
+        with open_file(path, limits.FOLDS) as file:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False, na_filter=False, index_col=False)
     except FileNotFoundError as error:
         raise InputError(f"{name}: there is no such file; run generate_folds.py --out {name}") from error
     except OSError as error:
@@ -56,6 +59,14 @@ def read_folds(path: str | os.PathLike) -> pd.DataFrame:
     for column in _NAMES:
         _check_names(name, table[column], optional=column == "original")
     return table.assign(**{column: _whole_numbers(name, table[column]) for column in _NUMBERS})
+
+
+def check_apart(path: str | os.PathLike, table: pd.DataFrame) -> None:
+    """Raises InputError for a video in several folds: what is held out would be trained on."""
+    folds = table[["video", "fold"]].drop_duplicates()
+    twice = folds["video"][folds["video"].duplicated()]
+    if len(twice):
+        raise InputError(f"{os.fspath(path)}: video {twice.iloc[0]} is in several folds; {_REMEDY}")
 
 
 def training_rows(table: pd.DataFrame, *, fold: int, epoch: int, seed: int, oversample: bool = True) -> list[Row]:

@@ -8,6 +8,7 @@ Input: DATA_ROOT/crops, landmarks and diffs (preprocess_data.sh), folds.csv. Out
     <prefix><network>_<encoder>_<fold>_<epoch>       after each epoch: published format, for predict_folder.py
     <prefix><network>_<encoder>_<fold>_last          the same with the optimizer's state, for --resume
     <prefix><network>_<encoder>_<fold>_best_dice     of the epoch with the best validation score
+    <prefix><network>_<encoder>_<fold>_last_validated, _lock     while an epoch is validated; while training runs
     predictions_<fold>.json                          {"probs": {id: mean probability}, "targets": {id: label}}
 
 and curves for TensorBoard in --logdir. Standard output has `epoch N`, `fake_loss X` and `real_loss X` of each
@@ -16,9 +17,11 @@ validation. SIGTERM and Ctrl-C end the step, save `_last` and exit 143 or 130; -
 
 import argparse
 import contextlib
+import errno
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -41,14 +44,16 @@ from runtime.device import resolve_device
 from runtime.errors import InputError, OutputError, TrainingError, printable
 from runtime.files import remove_leftovers, temporary_name, whole_file
 from training.datasets.classifier_dataset import ClassifierDataset
-from training.datasets.folds import Row, read_folds, training_rows, validation_rows
+from training.datasets.folds import Row, check_apart, read_folds, training_rows, validation_rows
 from training.datasets.loaders import BrokenSamples, batches_of, create_loader
 from training.losses import split_loss
 from training.tools.config import TrainingConfig, read_config
+from training.tools.device_errors import device_errors_are_told
 from training.tools.epoch_batches import epoch_batches, share_of
 from training.tools.optimizers import create_optimizer
-from training.tools.precision import OPT_LEVELS, choose_dtype
+from training.tools.precision import OPT_LEVELS, choose_dtype, forbid_tf32
 from training.tools.processes import Processes
+from training.tools.run_lock import run_lock
 from training.tools.schedulers import SCHEDULES
 from training.tools.stopping import Monitor, StopRequest
 from training.tools.sync_batchnorm import convert_sync_batchnorm
@@ -60,6 +65,7 @@ from training.zoo.classifiers import NETWORKS, PretrainedWeightsError
 _MOST_SEED = (2**32 - 1) // 10_000  # times epoch + 1 it must still be a seed of NumPy's
 _GRADIENT_NORM = 1.0
 _SHOWN_SAMPLES = 16
+_STRIDE = 32  # of the encoders' last feature map
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -119,7 +125,15 @@ def _smoothing(text: str) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command(train, parse_args(argv), Processes)
+    return run_command(train_together, parse_args(argv), Processes)
+
+
+def train_together(args: argparse.Namespace, processes: Processes) -> int:
+    """`train`, so that what ends one process ends all of them, with a line."""
+    with processes.lost_is_told(), device_errors_are_told(args.config):
+        code = train(args, processes)
+        processes.close()
+        return code
 
 
 def train(args: argparse.Namespace, processes: Processes) -> int:
@@ -127,44 +141,49 @@ def train(args: argparse.Namespace, processes: Processes) -> int:
     config = read_config(args.config)
     device = choose_device(args, processes)
     table = read_folds(args.folds_csv)
+    check_apart(args.folds_csv, table)
     held_out = validation_rows(table, fold=args.fold)
-    check_rows(held_out, training_rows(table, fold=args.fold, epoch=0, seed=args.seed), args)
+    first = training_rows(table, fold=args.fold, epoch=0, seed=args.seed, oversample=not args.no_oversample)
+    check_rows(held_out, first, args)
     run = Run(args=args, config=config, processes=processes, device=device)
+    check_batches(run, len(first))
     make_folders(run)
 
-    # skip what is done
-    trained = create_model(run)
-    position = resume(run, trained)
-    epochs = config.optimizer.schedule.epochs
-    run.say(f"{run.name}: {device.type}, {run.dtype}, {processes.world_size} process(es)".replace("torch.", ""))
-    if position.epoch >= epochs and position.validated:
-        run.say(f"{run.name}: all {epochs} epochs are done; best validation {position.best:.5f}")
-        return 0
-    if position != Position():
-        run.say(f"going on at epoch {position.epoch}, step {position.iteration}")
+    with run.alone():
+        # skip what is done
+        run.say(
+            f"{run.name}: {run.described_device}, {run.dtype}, {processes.world_size} process(es)".replace("torch.", "")
+        )
+        remove_leftovers_of(run)
+        trained = create_model(run)
+        position = resume(run, trained)
+        epochs = config.optimizer.schedule.epochs
+        if position.epoch >= epochs and position.validated:
+            run.say(f"{run.name}: all {epochs} epochs are done; best validation {position.best:.5f}")
+            return 0
+        if position != Position():
+            run.say(f"going on at epoch {position.epoch}, step {position.iteration}")
 
-    # process
-    with run.stop.listening(), processes.lost_is_told(), writer_of(run, position) as writer:
-        while True:
-            if not position.validated:
-                position = validate(run, trained, held_out, position, writer)
-            if position.epoch >= epochs:
-                break
-            rows = training_rows(
-                table, fold=args.fold, epoch=position.epoch, seed=args.seed, oversample=not args.no_oversample
-            )
-            position, signal_number = train_epoch(run, trained, rows, position, writer)
-            if position.iteration == 0:
-                save_epoch(run, trained, position)
-            run.save_last(trained, position)
-            if signal_number:
-                where = f"epoch {position.epoch}, step {position.iteration}"
-                run.say(f"stopped at {where}; --resume auto goes on", sys.stderr)
-                return 128 + signal_number
+        # process
+        with run.stop.listening(), writer_of(run, position) as writer:
+            while True:
+                if not position.validated:
+                    position = validate(run, trained, held_out, position, writer)
+                if position.epoch >= epochs:
+                    break
+                rows = training_rows(
+                    table, fold=args.fold, epoch=position.epoch, seed=args.seed, oversample=not args.no_oversample
+                )
+                position, signal_number = train_epoch(run, trained, rows, position, writer)
+                check_finite(run, trained, position)
+                run.save_last(trained, position)
+                if signal_number:
+                    where = f"epoch {position.epoch}, step {position.iteration}"
+                    run.say(f"stopped at {where}; --resume auto goes on", sys.stderr)
+                    return 128 + signal_number
 
     # summarise
     run.say(f"{run.name}: {epochs} epochs; best validation {position.best:.5f}: {args.output_dir}")
-    processes.close()
     return 0
 
 
@@ -181,10 +200,17 @@ class Run:
         self.dtype = choose_dtype(self.config, self.args.opt_level, self.device)
         self.schedule = SCHEDULES[self.config.optimizer.schedule.type](**self.config.optimizer.schedule.params)
         self.stop = StopRequest()
+        self.last_is_validated = True  # else an epoch's weights may turn out to be of no use
         self.name = f"{self.args.prefix}{self.config.network}_{self.config.encoder}_{self.args.fold}"
         shape = (1, 3, 1, 1)
         self._mean = 255 * torch.tensor(self.config.normalize.mean, device=self.device).reshape(shape)
         self._std = 255 * torch.tensor(self.config.normalize.std, device=self.device).reshape(shape)
+
+    @property
+    def described_device(self) -> str:
+        if self.device.type == "cuda":
+            return f"{self.device} ({torch.cuda.get_device_name(self.device)})"
+        return str(self.device)
 
     @property
     def described(self) -> dict:
@@ -207,9 +233,50 @@ class Run:
         if self.processes.rank == 0:
             print(printable(text), file=file, flush=True)
 
+    @property
+    def remedy(self) -> str:
+        """What to do where training went wrong; names a checkpoint that is there."""
+        lower = "lower optimizer.learning_rate or use --opt-level O0"
+        if not self.path("last").is_file():
+            return f"{lower}, and start again: there is no checkpoint yet"
+        return f"{lower}, and go on from {self.path('last')} by --resume and --from-zero"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Raises OutputError, on all processes, where another training writes the same checkpoints."""
+        with contextlib.ExitStack() as held:
+            refusal = None
+            if self.processes.rank == 0:
+                try:
+                    held.enter_context(run_lock(self.path("lock")))
+                except OutputError as error:
+                    refusal = str(error)
+            refusal = self.processes.gather(refusal)[0]
+            if refusal:
+                raise OutputError(refusal)
+            yield
+
     def save_last(self, trained: Trained, position: Position) -> None:
+        """An epoch's state is kept before it is validated, and that of before until it has been."""
         if self.processes.rank == 0:
-            trained.save(self.path("last"), self.described, position, self.settings)
+            last, before = self.path("last"), self.path("last_validated")
+            if not position.validated and self.last_is_validated and last.is_file():
+                keep(last, before)
+            trained.save(last, self.described, position, self.settings)
+            if position.validated:
+                before.unlink(missing_ok=True)
+        self.last_is_validated = position.validated
+        self.processes.wait()
+
+    def take_back_last(self) -> None:
+        """Put the state of before an epoch in the place of one that is of no use, which --resume auto would fail at."""
+        if self.processes.rank == 0 and not self.last_is_validated:
+            last, before = self.path("last"), self.path("last_validated")
+            if before.is_file():
+                os.replace(before, last)
+            else:
+                last.unlink(missing_ok=True)
+        self.last_is_validated = True
         self.processes.wait()
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
@@ -219,6 +286,16 @@ class Run:
 
     def autocast(self) -> Any:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def keep(path: Path, other: Path) -> None:
+    """Give a file another name besides, or copy it where the file system has no hard links."""
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:
+        with whole_file(other, "free some space or name another folder") as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def choose_device(args: argparse.Namespace, processes: Processes) -> torch.device:
@@ -232,7 +309,8 @@ def choose_device(args: argparse.Namespace, processes: Processes) -> torch.devic
     device = resolve_device(name, processes.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = True
+        if args.opt_level == "O0":
+            forbid_tf32()
     return device
 
 
@@ -243,6 +321,21 @@ def check_rows(held_out: list[Row], training: list[Row], args: argparse.Namespac
         if len(labels) < 2:
             there = "fakes" if labels == {1} else "real videos"
             raise InputError(f"{args.folds_csv}: the {what} has only {there}; deal the folds out again, or use another")
+
+
+def check_batches(run: Run, rows: int) -> None:
+    """Raises InputError for a batch whose last feature map has one number a channel, of which a batch norm can take no
+    variance."""
+    config, world_size = run.config, run.processes.world_size
+    side = math.ceil(config.size / _STRIDE)
+    batches = epoch_batches(rows, batch_size=config.optimizer.batch_size, world_size=world_size)
+    least = min(len(batch) for batch in batches[: config.batches_per_epoch]) * world_size
+    if least * side * side < 2:
+        raise InputError(
+            f"{run.args.config}: optimizer.batch_size {config.optimizer.batch_size}, size {config.size}: of the {rows} "
+            "rows of an epoch a batch has one, which is too little for batch norms at this size; raise "
+            "optimizer.batch_size by one, or size"
+        )
 
 
 def make_folders(run: Run) -> None:
@@ -256,10 +349,31 @@ def make_folders(run: Run) -> None:
                 probe.touch()
                 probe.unlink()
         except OSError as error:
-            raise OutputError(f"{flag} {folder}: can't be written ({error.strerror}); name another folder") from error
+            shorter = " or a shorter --prefix" if error.errno == errno.ENAMETOOLONG else ""
+            raise OutputError(
+                f"{flag} {folder}: can't be written ({error.strerror}); name another folder{shorter}"
+            ) from error
+    for ending in ("last_validated", run.config.optimizer.schedule.epochs):
+        try:
+            os.lstat(run.path(ending))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            where = f"--output-dir {args.output_dir}, --prefix {args.prefix}"
+            raise OutputError(
+                f"{where}: {run.path(ending)} can't be written ({error.strerror}); choose others"
+            ) from error
+
+
+def remove_leftovers_of(run: Run) -> None:
+    """Remove what trainings of this name that were killed left half written. The folder is read once: there may be very
+    many epochs."""
     if run.processes.rank == 0:
-        for ending in ("last", "best_dice", *range(run.config.optimizer.schedule.epochs)):
-            remove_leftovers(run.path(ending))
+        there = {name.split(".")[1] for name in os.listdir(run.args.output_dir) if name.startswith(".")}
+        for ending in ("last", "last_validated", "best_dice", *range(run.config.optimizer.schedule.epochs)):
+            path = run.path(ending)
+            if there and temporary_name(path).name.split(".")[1] in there:
+                remove_leftovers(path)
 
 
 def create_model(run: Run) -> Trained:
@@ -282,10 +396,11 @@ def resume(run: Run, trained: Trained) -> Position:
     if not path and (run.args.from_zero or run.args.zero_score):
         raise InputError("--from-zero and --zero-score: say what to take of a checkpoint; name it with --resume")
     if path == "auto":
-        path = str(run.path("last")) if run.path("last").exists() else ""
+        path = str(run.path("last")) if os.path.exists(run.path("last")) else ""
     if not path:
         return Position()
     position = trained.load(path, run.described, run.settings, from_zero=run.args.from_zero)
+    run.last_is_validated = position.validated or os.path.realpath(path) != os.path.realpath(run.path("last"))
     return replace(position, best=Position.best) if run.args.zero_score else position
 
 
@@ -312,7 +427,7 @@ def train_epoch(run: Run, trained: Trained, rows: list[Row], position: Position,
     )[: config.batches_per_epoch]
     loader = create_loader(dataset, batches[first:], workers=args.workers, pin_memory=run.device.type == "cuda")
     network = prepared(run, trained.model, frozen=epoch < args.freeze_epochs)
-    monitor, broken = Monitor(processes, run.stop), BrokenSamples(len(rows))
+    monitor, broken = Monitor(processes, run.stop, run.remedy), BrokenSamples(len(rows))
     bar = tqdm(total=len(batches), initial=first, desc=f"epoch {epoch}", unit="batch", disable=processes.rank > 0)
 
     with bar:
@@ -330,7 +445,7 @@ def train_epoch(run: Run, trained: Trained, rows: list[Row], position: Position,
                 logits,
                 batch["label"].to(run.device, non_blocking=True),
                 weights=config.losses,
-                keep=batch["valid"].to(run.device) if args.only_changed_frames else None,
+                keep=batch["valid"].to(run.device, non_blocking=True) if args.only_changed_frames else None,
                 ohem_samples=config.ohem_samples,
                 sum_over_ranks=processes.sum,
                 world_size=processes.world_size,
@@ -386,29 +501,41 @@ def tell_of_broken(run: Run, broken: BrokenSamples, when: str) -> None:
         run.say(f"{when}: {len(errors)} samples could not be read, the first: {errors[0]}", sys.stderr)
 
 
-def save_epoch(run: Run, trained: Trained, position: Position) -> None:
-    """The weights after an epoch of training."""
-    if run.processes.rank == 0:
-        extra = {"epoch": position.epoch, "bce_best": position.best}
-        save_model(run.path(position.epoch - 1), trained.model, **run.described, **extra)
+def check_finite(run: Run, trained: Trained, position: Position) -> None:
+    """Raises TrainingError, on all processes, where the last step made numbers that are none: before they replace any
+    that are good."""
+    broken = next(filter(None, run.processes.gather(trained.not_finite())), None)
+    if broken:
+        where = f"epoch {position.epoch}, step {position.iteration}"
+        if position.iteration == 0:
+            where = f"epoch {position.epoch - 1}"
+        raise TrainingError(
+            f"{where}: {broken} is not finite: training went wrong in its last step, nothing was overwritten; "
+            f"{run.remedy}"
+        )
 
 
 def validate(run: Run, trained: Trained, rows: list[Row], position: Position, writer: Any) -> Position:
-    """Validate the epoch before `position` where it is its turn, and save what that gives."""
+    """Validate the epoch before `position` where it is its turn, and save what that gives. Where it is not, a batch
+    tells whether its weights are of use."""
     epoch = position.epoch - 1
     done = replace(position, validated=True)
-    if position.epoch % max(run.args.test_every, 1) == 0:
-        frames = predict(run, trained.model, rows)
+    is_due = position.epoch % max(run.args.test_every, 1) == 0
+    frames = predict(run, trained.model, rows if is_due else rows[: run.config.optimizer.batch_size])
+    if not all(math.isfinite(probability) for _, _, probability in frames):
+        run.take_back_last()
+        raise TrainingError(
+            f"epoch {epoch}: the validation loss is nan: training went wrong in its last steps; {run.remedy}"
+        )
+    if run.processes.rank == 0:
+        extra = {"epoch": position.epoch, "bce_best": position.best}
+        save_model(run.path(epoch), trained.model, **run.described, **extra)
+    if is_due:
         if len({label for _, label, _ in frames}) < 2:
             raise InputError(f"{run.args.data_dir}: of a class no held-out crop can be read; run preprocess_data.sh")
         result = score_videos(frames)
         for line in (f"epoch {epoch}", f"fake_loss {result.fake_loss}", f"real_loss {result.real_loss}"):
             run.say(line)
-        if not math.isfinite(result.bce):
-            raise TrainingError(
-                f"epoch {epoch}: the validation loss is {result.bce}: training went wrong in its last step; lower "
-                f"optimizer.learning_rate or use --opt-level O0, and go on from {run.path(epoch - 1)}"
-            )
         is_best = result.bce < position.best
         done = replace(done, best=min(result.bce, position.best))
         if run.processes.rank == 0:

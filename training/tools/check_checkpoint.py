@@ -8,6 +8,7 @@ Input: checkpoint files. Output: a line for each; exit code 1 if one can't be us
 import argparse
 import sys
 
+from runtime.errors import printable
 from training.zoo.checkpoints import CheckpointError, load_model
 
 
@@ -21,10 +22,10 @@ def main(argv: list[str] | None = None) -> int:
             loaded = load_model(path)
         except CheckpointError as error:
             failed += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(printable(f"error: {error}"), file=sys.stderr)
             continue
         tensors = len(loaded.module.state_dict())
-        print(f"{path}: {type(loaded.module).__name__}, {tensors} tensors, input {loaded.input_size} px")
+        print(printable(f"{path}: {type(loaded.module).__name__}, {tensors} tensors, input {loaded.input_size} px"))
     return int(failed > 0)
 
 

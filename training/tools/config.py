@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from runtime import limits
 from runtime.errors import InputError
+from runtime.files import read_text
 from training.losses import LOSSES
 from training.tools.optimizers import OPTIMIZERS
 from training.tools.schedulers import SCHEDULES
 from training.zoo.classifiers import ENCODERS, IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 
+MOST_EPOCHS = 100_000  # each has a checkpoint
 _LARGEST = 1e30  # of numbers that have no other bound
 _LATER = (0, 1, 10, 1000, 10**6)  # positions at which a schedule is tried
 
@@ -57,7 +60,7 @@ class ScheduleConfig:
 
     type: str = _one_of(SCHEDULES)
     mode: str = _one_of(("step", "epoch"), default="epoch")
-    epochs: int = _whole(1)
+    epochs: int = _whole(1, MOST_EPOCHS)
     params: dict = dataclasses.field(default_factory=dict)
 
 
@@ -125,8 +128,7 @@ def read_config(path: str | os.PathLike) -> TrainingConfig:
     """Raises ConfigError."""
     path = os.fspath(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file, object_pairs_hook=_without_twins)
+        content = json.loads(read_text(path, limits.CONFIG), object_pairs_hook=_without_twins)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror}); --config must name a file in configs/") from error
     except (ValueError, RecursionError) as error:

@@ -15,14 +15,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runtime import limits
 from runtime.errors import InputError
+from runtime.files import open_text
 
 AFTER_EPOCH = 16  # the reference looks at later epochs only: before, the learning rate is high
 COUNT = 5
 FAKE_WEIGHT = 1.4
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # how tqdm moves the cursor
-_NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
+# each digit in one place of the pattern: else a line of digits takes time with the square of its length
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)"
 _LINE = re.compile(  # alone in its line, or behind a bar, which ends with a bracket
     rf"(?:^|\])\s*(?:epoch (?P<epoch>\d{{1,6}})|(?P<name>fake_loss|real_loss)\s+(?P<value>{_NUMBER}))\s*$"
 )
@@ -57,7 +60,7 @@ def read_losses(path: str | os.PathLike) -> list[EpochLoss]:
     losses: dict[int, EpochLoss] = {}
     epoch, fake = 0, None
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # a \r ends a line too
+        with open_text(path, limits.LOG, errors="replace") as file:  # a \r ends a line too
             for line in file:
                 match = _LINE.search(_ESCAPE.sub("", line))
                 if not match:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from runtime.errors import InputError, TrainingError
 
 _LOOK_SECONDS = 1
+_GRACE_SECONDS = 20  # for a process that sees by itself that another one is gone
+_FAILED = "failed"
 
 T = TypeVar("T")
 _TIMEOUT = timedelta(minutes=30)  # a rank that is gone for longer hangs: the others end with an error
@@ -27,28 +31,60 @@ class Processes:
         self.rank = int(os.environ.get("RANK", 0))
         self.world_size = int(os.environ.get("WORLD_SIZE", 1))
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        self._closed = threading.Event()
+        self._store: dist.Store | None = None
         if self.world_size > 1:
             threading.Thread(target=_stop_with_launcher, daemon=True).start()
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             if torch.cuda.is_available():
                 torch.cuda.set_device(self.local_rank % torch.cuda.device_count())
             try:
-                dist.init_process_group(backend, timeout=_TIMEOUT)
+                store, _, _ = next(rendezvous("env://", timeout=_TIMEOUT))
+                dist.init_process_group(
+                    backend, store=store, rank=self.rank, world_size=self.world_size, timeout=_TIMEOUT
+                )
             except ValueError as error:
                 raise InputError(f"WORLD_SIZE is {self.world_size}, but: {error}. Use torchrun, or unset it") from error
+            self._store = dist.PrefixStore("processes", store.clone())  # that another thread may use
+            threading.Thread(target=self._end_with_others, daemon=True).start()
 
     @contextlib.contextmanager
     def lost_is_told(self) -> Iterator[None]:
-        """Raises TrainingError where another process has gone."""
+        """Raises TrainingError where another process has gone. What is raised here ends the others too, which would
+        wait for this process in their next exchange."""
         try:
             yield
-        except RuntimeError as error:
-            if self.world_size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
-                raise
-            raise TrainingError(
-                f"process {self.rank}: another process of this launch is gone, its own message says why; "
-                "--resume auto goes on"
-            ) from error
+        except BaseException as error:
+            self._tell_others()
+            is_loss = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+            if self.world_size > 1 and is_loss:
+                raise TrainingError(self._loss) from error
+            raise
+
+    @property
+    def _loss(self) -> str:
+        return (
+            f"process {self.rank}: another process of this launch is gone, its own message says why; "
+            "--resume auto goes on"
+        )
+
+    def _tell_others(self) -> None:
+        if self._store is not None:
+            with contextlib.suppress(RuntimeError):  # whoever keeps the store has gone, which the others see too
+                self._store.set(_FAILED, str(self.rank))
+
+    def _end_with_others(self, grace: float = _GRACE_SECONDS) -> None:
+        """End this process when another one has failed and its own error does not: NCCL waits for it, and can't be
+        interrupted."""
+        failed = False
+        while not failed and not self._closed.wait(_LOOK_SECONDS):
+            try:
+                failed = self._store.check([_FAILED])
+            except RuntimeError:
+                failed = True
+        if failed and not self._closed.wait(grace):
+            print(f"error: {self._loss}", file=sys.stderr, flush=True)
+            os._exit(1)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Add up a tensor over all processes, in place, and return it. Without gradients."""
@@ -70,6 +106,7 @@ class Processes:
             dist.barrier()
 
     def close(self) -> None:
+        self._closed.set()
         if self.world_size > 1:
             dist.destroy_process_group()
 

@@ -34,7 +34,7 @@ from training.tools.loss_log import (
     read_losses,
     weight,
 )
-from training.zoo.checkpoints import PUBLISHED, CheckpointError, load_weights, read_checkpoint, save_model
+from training.zoo.checkpoints import PUBLISHED, CheckpointError, is_plain, load_weights, read_checkpoint, save_model
 from training.zoo.classifiers import ENCODERS, NETWORKS
 
 _EXTRA = ("epoch", "bce_best")  # what is kept besides the weights and what describes them
@@ -160,7 +160,7 @@ def name_of(series: Series, asked: str | None) -> str:
 
 def check_sources(series: Series, epochs: Sequence[int]) -> None:
     """Raises InputError that names the checkpoints that are not there."""
-    missing = [series.path(epoch).name for epoch in epochs if not series.path(epoch).is_file()]
+    missing = [series.path(epoch).name for epoch in epochs if not os.path.isfile(series.path(epoch))]
     if missing:
         raise InputError(
             f"--checkpoints {series.folder}: no checkpoint {', '.join(missing)}, which the log says is among the best; "
@@ -181,7 +181,7 @@ def todo_of(series: Series, copies: dict[int, Path], overwrite: bool) -> set[int
     for epoch, copy in copies.items():
         if os.path.realpath(copy) == os.path.realpath(series.path(epoch)):
             raise OutputError(f"{copy}: is itself one of the checkpoints; choose another --name or --output-dir")
-        if copy.exists() and is_same(copy, halve(series, epoch)):
+        if os.path.exists(copy) and is_same(copy, halve(series, epoch)):
             continue
         if os.path.lexists(copy):
             in_the_way.append(copy.name)
@@ -237,7 +237,7 @@ def is_same(path: Path, halved: Halved) -> bool:
     if any(type(content[key]) is not type(value) or content[key] != value for key, value in halved.described.items()):
         return False
     return all(
-        isinstance(state[key], torch.Tensor) and state[key].dtype == value.dtype and torch.equal(state[key], value)
+        is_plain(state[key]) and state[key].dtype == value.dtype and torch.equal(state[key], value)
         for key, value in wanted.items()
     )
 

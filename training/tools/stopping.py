@@ -35,13 +35,37 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-class Monitor:
-    """Losses of all processes, and whether one is to stop; read one step late, so that no GPU waits for it."""
+class HostCopy:
+    """A tensor on its way from a GPU, where later work may be queued by the time that it is read. (A plain copy would
+    wait for that work too.)"""
 
-    def __init__(self, processes: Processes, stop: StopRequest):
+    def __init__(self, tensor: torch.Tensor):
+        self._copy = tensor.to("cpu", non_blocking=True)  # from a GPU: into pinned memory
+        self._arrived = None
+        if tensor.is_cuda:
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def read(self) -> list[float]:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._copy.tolist()
+
+
+class Monitor:
+    """Losses of all processes, and whether one is to stop; read one step late, so that no GPU waits for it. `remedy`
+    says what to do where a loss is no number."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        stop: StopRequest,
+        remedy: str = "lower optimizer.learning_rate or use --opt-level O0, and go on from the last checkpoint",
+    ):
         self._processes = processes
         self._stop = stop
-        self._pending: tuple[torch.Tensor, str] | None = None
+        self._remedy = remedy
+        self._pending: tuple[HostCopy, str] | None = None
         self._losses: list[float] = []
         self.signal = 0
 
@@ -50,7 +74,7 @@ class Monitor:
         self.settle()
         signals = torch.full_like(fake, float(self._stop.signal))
         values = torch.stack([fake.detach(), real.detach(), signals])
-        self._pending = self._processes.sum(values), where
+        self._pending = HostCopy(self._processes.sum(values)), where
 
     def settle(self) -> None:
         """Look at the last step. Raises TrainingError where its loss is not a finite number, on all processes."""
@@ -58,12 +82,11 @@ class Monitor:
             return
         values, where = self._pending
         self._pending = None
-        fake, real, signals = values.tolist()
+        fake, real, signals = values.read()
         loss = (fake + real) / 2 / self._processes.world_size
         if not math.isfinite(loss):
             raise TrainingError(
-                f"{where}: the loss is {loss}: training stopped, nothing was overwritten. Lower "
-                "optimizer.learning_rate or use --opt-level O0, and go on from the last checkpoint"
+                f"{where}: the loss is {loss}: training stopped, nothing was overwritten; {self._remedy}"
             )
         self._losses.append(loss)
         if signals:

@@ -6,18 +6,24 @@ besides what is needed to use them: "network", "encoder", "input_size".
 
 import os
 import pickle
+import reprlib
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from runtime.errors import OutputError, UserError
-from runtime.files import whole_file
+from runtime.files import open_file, whole_file
+from training.zoo.checkpoint_files import check_file
 from training.zoo.classifiers import ENCODERS, NETWORKS
 
 PUBLISHED = {"network": "DeepFakeClassifier", "encoder": "tf_efficientnet_b7_ns", "input_size": 380}
 _SIZES = range(32, 4097)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_DTYPES = (*_FLOATS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class CheckpointError(UserError):
@@ -74,8 +80,8 @@ def save_model(
 def load_weights(path: str | os.PathLike, checkpoint: dict, module: nn.Module, *, network: str, encoder: str) -> None:
     """Copy the weights of a file that was read into a module. Raises CheckpointError where it is of another kind."""
     for key, wanted in (("network", network), ("encoder", encoder)):
-        if checkpoint.get(key, wanted) != wanted:
-            reason = f"its {key} is {checkpoint[key]}, not {wanted}; name the right file or configuration"
+        if type(checkpoint.get(key, wanted)) is not str or checkpoint.get(key, wanted) != wanted:
+            reason = f"its {key} is {shown(checkpoint[key])}, not {wanted}; name the right file or configuration"
             raise CheckpointError(path, reason)
     state = _state_dict(path, checkpoint)
     _check_keys(path, module, state, {"network": network, "encoder": encoder})
@@ -93,11 +99,13 @@ _SAFE = [
 ]
 
 
-def read_checkpoint(path: str | os.PathLike) -> dict:
-    """A checkpoint file's content, tensors on the CPU; unpickled with `weights_only=True`. Raises CheckpointError."""
+def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+    """A checkpoint file's content, tensors on the CPU; unpickled with `weights_only=True`, and never larger in memory
+    than it is on disk. Raises CheckpointError."""
     try:
-        with torch.serialization.safe_globals(_SAFE):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_file(path, sys.maxsize) as file, torch.serialization.safe_globals(_SAFE):
+            check_file(file)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(path, "no such checkpoint; ./download_weights.sh fetches the published ones") from None
     except OSError as error:
@@ -112,7 +120,32 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
         raise CheckpointError(path, "is not a PyTorch checkpoint, or is damaged; download or copy it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(path, f"holds a {type(content).__name__}, not a checkpoint's dict of weights")
-    return content
+    return _with_names(path, content, "content")
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a tensor of numbers that lie in memory: not nested, sparse, quantized, complex, of 8 bits or on
+    another device."""
+    return (
+        type(value) in (torch.Tensor, nn.Parameter)
+        and not value.is_nested
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.dtype in _DTYPES
+    )
+
+
+def shown(value: Any) -> str:
+    """Anything out of a file, short enough for a line."""
+    return value[:60] if isinstance(value, str) else reprlib.repr(value)
+
+
+def _with_names(path: str | os.PathLike, content: dict, what: str) -> dict[str, Any]:
+    """A dict of a file as a plain one. Raises CheckpointError where its keys are no names."""
+    plain = dict(dict.items(content))  # a subclass may have brought other methods
+    if not all(type(key) is str for key in plain):
+        raise CheckpointError(path, f"its {what} has keys that are no names: not a checkpoint of a classifier")
+    return plain
 
 
 def _check_described(path: str | os.PathLike, described: dict) -> None:
@@ -120,23 +153,30 @@ def _check_described(path: str | os.PathLike, described: dict) -> None:
         if not isinstance(described[key], str):
             raise CheckpointError(path, f"{key} is a {type(described[key]).__name__}, not a name")
     if described["network"] not in NETWORKS:
-        raise CheckpointError(path, f"network {described['network']!r} is unknown; known: {', '.join(NETWORKS)}")
+        raise CheckpointError(path, f"network {shown(described['network'])!r} is unknown; known: {', '.join(NETWORKS)}")
     if described["encoder"] not in ENCODERS:
-        raise CheckpointError(path, f"encoder {described['encoder']!r} is unknown; known: {', '.join(ENCODERS)}")
+        raise CheckpointError(path, f"encoder {shown(described['encoder'])!r} is unknown; known: {', '.join(ENCODERS)}")
     size = described["input_size"]
     if type(size) is not int or size not in _SIZES:
-        raise CheckpointError(path, f"input_size {size!r} is not a whole number from {_SIZES[0]} to {_SIZES[-1]}")
+        raise CheckpointError(path, f"input_size {shown(size)} is not a whole number from {_SIZES[0]} to {_SIZES[-1]}")
 
 
 def _state_dict(path: str | os.PathLike, checkpoint: dict) -> dict[str, torch.Tensor]:
     state = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(value, torch.Tensor) for value in dict.values(state))
+    ):
         raise CheckpointError(path, "holds no state_dict of tensors: not a checkpoint of a classifier")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    return {key.removeprefix("module."): value for key, value in _with_names(path, state, "state_dict").items()}
 
 
 def _check_keys(path: str | os.PathLike, module: nn.Module, state: dict, described: dict) -> None:
     expected = module.state_dict()
+    for key, value in state.items():
+        if not is_plain(value) or (key in expected and value.is_floating_point() != expected[key].is_floating_point()):
+            raise CheckpointError(path, f"{shown(key)} is no plain tensor of weights ({value.dtype}, {value.layout})")
     missing = [key for key in expected if key not in state]
     surplus = [key for key in state if key not in expected]
     other = [key for key in expected if key in state and expected[key].shape != state[key].shape]
@@ -145,13 +185,10 @@ def _check_keys(path: str | os.PathLike, module: nn.Module, state: dict, describ
         raise CheckpointError(
             path,
             f"is not a {described['network']} on {described['encoder']}: {len(missing)} tensors missing, "
-            f"{len(surplus)} unknown, {len(other)} of another shape (such as {example}); "
+            f"{len(surplus)} unknown, {len(other)} of another shape (such as {shown(example)}); "
             "name its encoder with --encoder, or check that it is the right file",
         )
     for key, value in state.items():
-        sound = value.layout == torch.strided and not value.is_meta and not value.is_quantized
-        if not sound or value.is_complex() or value.is_floating_point() != expected[key].is_floating_point():
-            raise CheckpointError(path, f"{key} is no plain tensor of weights ({value.dtype}, {value.layout})")
         if not torch.isfinite(value).all():
             raise CheckpointError(
                 path, f"{key} holds numbers that are not finite: training went wrong, or it is damaged"

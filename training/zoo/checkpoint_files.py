@@ -1,0 +1,102 @@
+"""What a checkpoint file must be before PyTorch may load it: nothing in it may grow.
+
+PyTorch writes a zip file of records that are not compressed, or in the older format pickles with the tensors' bytes
+behind them. Loading takes as much memory as the records claim to need, and what else the pickles make.
+"""
+
+import pickle
+import pickletools
+import re
+import struct
+import zipfile
+from typing import BinaryIO
+
+_MOST_RECORDS = 1 << 20
+_LEGACY_PICKLES = 5  # magic number, protocol, the system's sizes, the content, keys of storages
+
+# what torch.save names for tensors of every kind, and for NumPy's scalars; others run code, or make memory of a number
+_NAMED = re.compile(
+    r"collections OrderedDict|_codecs encode|torch\._utils _rebuild_\w+|torch\.nn\.parameter Parameter"
+    r"|torch\.serialization _get_layout|torch(\.storage|\.cuda)? (?!\w*Tensor$)\w+"
+    r"|numpy\.(_?core\.multiarray scalar|dtypes \w+)|numpy (dtype|float32|float64)"
+)
+_WHOLE = {"BININT", "BININT1", "BININT2", "LONG1"}
+_NOTES = {"BINPUT", "LONG_BINPUT"}  # they leave the stack as it is
+
+_END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_END_SIZE, _END_64_SIZE, _LOCATOR_64_SIZE = 22, 56, 20
+
+
+def check_file(file: BinaryIO) -> None:
+    """Leaves the file at its beginning. Raises pickle.UnpicklingError for what must not be loaded, and other exceptions
+    for what is no checkpoint."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    if file.read(4) == b"PK\x03\x04":
+        _check_zip(file, size)
+    elif size:
+        file.seek(0)
+        try:
+            for _ in range(_LEGACY_PICKLES):
+                _check_pickle(file, size)
+        except ValueError as error:
+            raise pickle.UnpicklingError(f"no pickle ({error})") from error
+    file.seek(0)
+
+
+def _check_zip(file: BinaryIO, size: int) -> None:
+    _check_end(file, size)
+    with zipfile.ZipFile(file) as records:
+        entries = records.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise pickle.UnpicklingError("a compressed record")
+        if len(entries) > _MOST_RECORDS or sum(entry.file_size for entry in entries) > size:
+            raise pickle.UnpicklingError("records that are larger than the file")
+        for entry in entries:
+            if entry.filename.endswith("/data.pkl"):
+                with records.open(entry) as content:
+                    _check_pickle(content)
+
+
+def _check_end(file: BinaryIO, size: int) -> None:
+    """The list of records must be where PyTorch's reader and Python's both look for it: at the very end, undivided."""
+    tail_size = min(size, _END_SIZE + _LOCATOR_64_SIZE + _END_64_SIZE)
+    file.seek(size - tail_size)
+    tail = file.read(tail_size)
+    end = tail[-_END_SIZE:]
+    if not end.startswith(_END) or end[-2:] != b"\0\0":
+        raise ValueError("no end of a zip file")
+    length, start = struct.unpack("<2L", end[12:20])
+    behind = size - _END_SIZE
+    if tail[:4] == _END_64 and tail[_END_64_SIZE:].startswith(_LOCATOR_64):
+        behind -= _LOCATOR_64_SIZE + _END_64_SIZE
+        length, start = struct.unpack("<2Q", tail[40:56])
+        if struct.unpack("<Q", tail[_END_64_SIZE + 8 :][:8]) != (behind,):
+            raise ValueError("another end of the zip file")
+    if start + length != behind:
+        raise ValueError("the list of records is elsewhere")
+
+
+def _check_pickle(file: BinaryIO, size: int | None = None) -> None:
+    """`size`: the file's, of which storages are to have a part each."""
+    recent: list[tuple[str, object]] = []
+    claimed = 0
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name == "GLOBAL" and not _NAMED.fullmatch(argument):
+            raise pickle.UnpicklingError(f"{argument} is named")
+        if opcode.name == "BINPERSID" and size is not None:
+            claimed += _claimed(recent)
+            if claimed > size:  # an element has a byte at least
+                raise pickle.UnpicklingError("storages that are larger than the file")
+        if opcode.name not in _NOTES:
+            recent = [*recent[-4:], (opcode.name, argument)]
+
+
+def _claimed(recent: list[tuple[str, object]]) -> int:
+    """Elements of a storage: of ("storage", type, key, place, elements, None); 0 where it was named before."""
+    if len(recent) < 5:
+        raise pickle.UnpicklingError("a storage that is described in another way")
+    (key, _), _, (kind, elements), (none, _), (last, _) = recent
+    if kind not in _WHOLE or elements < 0 or (none, last) != ("NONE", "TUPLE"):
+        raise pickle.UnpicklingError("a storage that is described in another way")
+    return 0 if key in ("BINGET", "LONG_BINGET") else elements
