@@ -29,7 +29,7 @@ from runtime.command import run_command
 from runtime.errors import InputError, printable
 from runtime.files import open_text, whole_file
 from runtime.ranks import Ranks
-from training.datasets.folds import read_folds
+from training.datasets.folds import check_apart, read_folds
 
 WORST = 20
 _SHOWN = 20  # names of videos that are in one of the two only
@@ -223,10 +223,8 @@ def read_rows(flag: str, path: str) -> Iterator[tuple[str, str, str]]:
 
 def fold_of_videos(path: str) -> dict[str, int]:
     """Fold by id. Raises InputError, also for a video in two folds."""
-    table = read_folds(path)[["video", "fold"]].drop_duplicates()
-    twice = table["video"][table["video"].duplicated()]
-    if len(twice):
-        raise InputError(f"{path}: video {twice.iloc[0]} is in several folds; write it again with generate_folds.py")
+    table = read_folds(path)
+    check_apart(path, table)
     return dict(zip(table["video"], table["fold"].tolist(), strict=True))
 
 

@@ -110,7 +110,16 @@ def most_workers(device: torch.device, processes: int) -> int:
 
 
 def forbid_tf32() -> None:
-    """fp32 is fp32, whatever the environment says: 10 bits of mantissa move boxes by pixels and scores by per cents."""
-    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read by cuBLAS and cuDNN when they are first used
-    torch.backends.cudnn.allow_tf32 = False
+    """fp32 is fp32 on a GPU from now on, whatever the environment says: by PyTorch's own choice convolutions take TF32,
+    which has 10 bits of each number: boxes move by pixels and scores by per cents. To be called before anything is
+    computed there.
+
+    The old switches go first: PyTorch refuses to say what holds where the new ones alone were set after them.
+    """
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # which cuBLAS and cuDNN read, and obey before PyTorch
+    torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"

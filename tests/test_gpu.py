@@ -1,16 +1,32 @@
 """One thread for a GPU, halves, failures in a line, how many workers."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from runtime import gpu
 from runtime.errors import DeviceError
-from runtime.gpu import GpuThread, failures_are_told, forbid_tf32, in_halves, most_workers
+from runtime.gpu import GpuThread, failures_are_told, in_halves, most_workers
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+ROOT = Path(__file__).resolve().parents[1]
+FORBIDDEN = """
+import os, torch
+torch.set_float32_matmul_precision("high")
+torch.backends.fp32_precision = "tf32"
+torch.backends.cudnn.conv.fp32_precision = "tf32"
+from runtime.gpu import forbid_tf32
+forbid_tf32()
+backends = torch.backends
+print(backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision)
+print(backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, torch.get_float32_matmul_precision())
+print(os.environ["NVIDIA_TF32_OVERRIDE"])
+"""
 
 
 def test_one_thread_makes_all_calls():
@@ -70,13 +86,10 @@ def test_workers_of_a_gpu(monkeypatch, gigabytes, processes, expected):
     assert most_workers(CUDA, processes) == expected
 
 
-def test_tf32_is_off_whatever_was_asked_for(monkeypatch):
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    try:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-        forbid_tf32()
-        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
-        assert gpu.os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+def test_no_tf32_whatever_the_environment_says():
+    """As a process: the switches hold for all of it."""
+    environment = {**os.environ, "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1", "NVIDIA_TF32_OVERRIDE": "1"}
+    finished = subprocess.run(
+        [sys.executable, "-c", FORBIDDEN], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert finished.stdout.split() == ["ieee"] * 3 + ["False", "False", "highest", "0"], finished.stderr

@@ -43,6 +43,7 @@ from runtime.cores import available_cores
 from runtime.device import resolve_device
 from runtime.errors import InputError, OutputError, TrainingError, printable
 from runtime.files import remove_leftovers, temporary_name, whole_file
+from runtime.gpu import forbid_tf32
 from training.datasets.classifier_dataset import ClassifierDataset
 from training.datasets.folds import Row, check_apart, read_folds, training_rows, validation_rows
 from training.datasets.loaders import BrokenSamples, batches_of, create_loader
@@ -51,7 +52,7 @@ from training.tools.config import TrainingConfig, read_config
 from training.tools.device_errors import device_errors_are_told
 from training.tools.epoch_batches import epoch_batches, share_of
 from training.tools.optimizers import create_optimizer
-from training.tools.precision import OPT_LEVELS, choose_dtype, forbid_tf32
+from training.tools.precision import OPT_LEVELS, choose_dtype
 from training.tools.processes import Processes
 from training.tools.run_lock import run_lock
 from training.tools.schedulers import SCHEDULES
