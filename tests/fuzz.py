@@ -221,8 +221,9 @@ def run_case(number: int, seed: int, whole: Path, scratch: Path, only: str | Non
     files = sorted(folder.glob(target.files))
     path = files[draw.integers(len(files))]
     damage = fuzz_damages.damage_of(target.kind, draw)
-    damage(path, canary / path.relative_to(folder), draw)
     command = target.commands[draw.integers(len(target.commands))]
+    seen = canary / path.relative_to(folder)
+    _checked(bounded(lambda: damage(path, seen, draw), seconds=MOST_SECONDS, most_bytes=MOST_BYTES))
     outcome = bounded(lambda: _apart(command, folder), seconds=MOST_SECONDS, most_bytes=MOST_BYTES)
     found = findings_of(outcome)
     if fingerprints(canary) != before:
@@ -281,7 +282,14 @@ def fingerprints(path: Path) -> dict[str, str]:
     return found
 
 
-def _apart(command: Command, folder: Path) -> int:
+def _checked(outcome: Outcome) -> None:
+    """This process computes nothing itself: the threads that it would start for that are not in its copies, which
+    would wait for them for ever."""
+    if outcome.exit_code:
+        raise RuntimeError(outcome.output)
+
+
+def _apart(command: Callable[[Path], object], folder: Path) -> object:
     """In the child: processes that it starts need not import this script."""
     script = sys.modules["__main__"]
     script.__spec__ = None
@@ -306,10 +314,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         whole = Path(folder, "whole")
         whole.mkdir()
-        made = bounded(lambda: _apart(lambda path: make_whole(path) or 0, whole), seconds=300, most_bytes=4 * 10**9)
-        if made.exit_code:
-            print(made.output)
-            return 1
+        _checked(bounded(lambda: _apart(make_whole, whole), seconds=300, most_bytes=4 * 10**9))
         cases = []
         for number in range(args.first, args.first + args.count):
             cases.append(run_case(number, args.seed, whole, Path(folder), args.only))

@@ -1,16 +1,19 @@
 """The GPU's ensemble on the CPU, its graphs replaced by functions that are called again."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from inference import cuda_ensemble
 from inference.cuda_encoder import CudaEncoder, TorchSteps
 from inference.cuda_ensemble import CudaEnsemble
 from inference.ensemble import Model, build_ensemble, torch_logits
 from inference.fold import fold_batch_norms
 from runtime.errors import DeviceError
+from runtime.gpu import staged
 from tests import media
 from training.zoo.checkpoints import load_model
 
@@ -119,3 +122,20 @@ def test_a_gpu_that_fails(modules, faces, monkeypatch):
     monkeypatch.setattr(ensemble, "_replay", fail)
     with pytest.raises(DeviceError, match=r"the GPU failed .*illegal memory access was encountered.: what is finished"):
         ensemble.score(faces)
+
+
+def test_images_are_uploaded_once_for_all_models(modules, faces, monkeypatch):
+    ensemble, sizes = build(modules), []
+    monkeypatch.setattr(cuda_ensemble, "staged", lambda shape, device: sizes.append(shape[1]) or staged(shape, device))
+    ensemble.score(faces)
+    assert sizes == [media.SIZE, 96]
+    same = CudaEnsemble(
+        [replace(model, size=media.SIZE) for model in ensemble.models] * 3,
+        copy.deepcopy(modules) * 3,
+        device=CPU,
+        dtype=torch.float32,
+        batch_size=8,
+        record=HostGraph,
+    )
+    sizes.clear()
+    assert same.score({media.SIZE: faces[media.SIZE]}).shape == (5, 6) and sizes == [media.SIZE]

@@ -13,6 +13,7 @@ from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline
 from inference.sampling import evenly_spaced
 from inference.strategies import mean_strategy
 from preprocessing.video import VideoError, iter_frames
+from runtime.errors import DeviceError
 from tests import media
 from tests.test_faces import ScriptedDetector, faces_at
 from training.zoo.checkpoints import load_model
@@ -206,3 +207,44 @@ def test_leaving_early_stops_the_threads():
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+def test_a_gpu_that_fails_ends_the_run():
+    """Whether in the search for faces or in a model; what was yielded before holds."""
+
+    class Failing(ScriptedExtractor):
+        def iter_frames_with_faces(self, path):
+            if path == "fails":
+                raise DeviceError("the GPU failed")
+            return super().iter_frames_with_faces(path)
+
+    def failing(images):
+        if images[:, 0, 0, 0].max() >= 20:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+        return logits(images)
+
+    pipeline = make(lanes=1)
+    pipeline.extractor = Failing()
+    results = pipeline.run((name, name) for name in ("1x1", "fails", "2x2"))
+    with pytest.raises(DeviceError, match="the GPU failed"):
+        for result in results:
+            assert result.status == OK
+    results = make(failing, lanes=1, batch_size=1).run((name, name) for name in ("1x1", "4x1", "1x1"))
+    assert next(results).video == "1x1"
+    with pytest.raises(DeviceError, match=r"the GPU failed \(CUDA error: unspecified launch failure\)"):
+        list(results)
+
+
+def test_too_little_memory_of_a_gpu():
+    """Batches are halved; one face that does not fit ends the run, instead of scores of 0.5."""
+
+    def short(images):
+        if len(np.unique(images[:, 0, 0, 0])) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits(images)
+
+    most = 2
+    assert run(make(short, batch_size=4), ["4x1"]) == run(make(batch_size=4), ["4x1"])
+    most = 0
+    with pytest.raises(DeviceError, match="too little free memory: give a smaller --batch-size or fewer --workers"):
+        run(make(short), ["4x1"])

@@ -13,7 +13,7 @@ import pytest
 from preprocessing.outputs import new_file
 from preprocessing.stage import Item, Made, Stage, run_stage
 from runtime.command import run_command
-from runtime.errors import InputError, ItemError
+from runtime.errors import DeviceError, InputError, ItemError
 
 
 @pytest.fixture
@@ -57,6 +57,19 @@ def copy(suffix, task):
             raise OSError(28, "No space left on device")
         file.write_text(text + suffix)
     return Made({"files": 1, "letters": len(text)}, [f"is odd: {text}"] if text.startswith("odd") else [])
+
+
+def make_failing(suffix):
+    """Of a GPU that fails at one item, for good."""
+    failed = []
+
+    def work(task):
+        if failed or task[0].read_text() == "defect":
+            failed.append(task)
+            raise DeviceError("the GPU failed (launch failure): run the same command again")
+        return copy(suffix, task)
+
+    return work
 
 
 def make_impossible():
@@ -360,3 +373,13 @@ if __name__ == "__main__":
     assert finished.stdout.count("  note: ") == 5 and "  note: a: by rank " in finished.stdout
     again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert again.returncode == 0 and "5 of them done before" in again.stdout
+
+
+def test_a_gpu_that_fails_ends_the_stage(root, capsys):
+    """The worker that met it does not eat the queue; what is done stays done."""
+    (root / "part" / "c.mp4").write_text("defect")
+    assert run(root, make_work=partial(make_failing, "")) == 1
+    err = capsys.readouterr().err
+    assert "error: the GPU failed (launch failure): run the same command again\n" in err and "Traceback" not in err
+    (root / "part" / "c.mp4").write_text("content of c")
+    assert run(root) == 0 and copies(root) == ALL
