@@ -1,7 +1,9 @@
 """What one process of a launch tells the others when it fails."""
 
 import os
+import socket
 import threading
+from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
@@ -88,3 +90,16 @@ def test_alone_nothing_is_told():
     alone = Processes()
     with pytest.raises(RuntimeError, match="gloo"), alone.lost_is_told():
         raise RuntimeError("gloo")
+
+
+def test_a_launcher_that_has_gone_is_not_waited_for(monkeypatch):
+    """As it may, killed while its processes still import what they need."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    for name, value in {**environment, "TORCHELASTIC_USE_AGENT_STORE": True}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(processes, "_REACH_TIMEOUT", timedelta(seconds=2))
+    with pytest.raises(TrainingError, match="process 1: the others of this launch can't be reached"):
+        Processes()

@@ -21,6 +21,7 @@ _GRACE_SECONDS = 20  # for a process that sees by itself that another one is gon
 _FAILED = "failed"
 
 T = TypeVar("T")
+_REACH_TIMEOUT = timedelta(minutes=1)
 _TIMEOUT = timedelta(minutes=30)  # a rank that is gone for longer hangs: the others end with an error
 
 
@@ -38,13 +39,21 @@ class Processes:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             if torch.cuda.is_available():
                 torch.cuda.set_device(self.local_rank % torch.cuda.device_count())
+            # torchrun's own store is there before its processes are: where it can't be reached, torchrun has gone
+            is_there = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
             try:
-                store, _, _ = next(rendezvous("env://", timeout=_TIMEOUT))
+                store, _, _ = next(rendezvous("env://", timeout=_REACH_TIMEOUT if is_there else _TIMEOUT))
+                store.set_timeout(_TIMEOUT)
                 dist.init_process_group(
                     backend, store=store, rank=self.rank, world_size=self.world_size, timeout=_TIMEOUT
                 )
             except ValueError as error:
                 raise InputError(f"WORLD_SIZE is {self.world_size}, but: {error}. Use torchrun, or unset it") from error
+            except dist.DistError as error:
+                raise TrainingError(
+                    f"process {self.rank}: the others of this launch can't be reached ({str(error).splitlines()[0]}); "
+                    "start them all anew: --resume auto goes on"
+                ) from error
             self._store = dist.PrefixStore("processes", store.clone())  # that another thread may use
             threading.Thread(target=self._end_with_others, daemon=True).start()
 
