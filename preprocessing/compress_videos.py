@@ -28,6 +28,7 @@ from runtime.command import run_command
 from runtime.ranks import Ranks
 
 RATE_FACTORS = (23, 28, 32)
+_MOST_EARLY = 2**26  # bytes of sound that wait for a picture: minutes without compression, an hour with it
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -92,10 +93,13 @@ def _transcode(
     picture.pix_fmt = "yuv420p"
     sound = next((stream for stream in source.streams.audio if stream.codec_context), None)
     copy = target.add_stream_from_template(sound) if sound else None
-    frames, early = 0, []
+    frames, early, held = 0, [], 0
     for packet in source.demux([stream for stream in (video, sound) if stream]):
         if packet.stream is not video:
             early.append(packet)  # nothing can be written before the pictures' size is known
+            held += packet.size
+            if held > _MOST_EARLY:
+                raise VideoError(path, f"has {_MOST_EARLY >> 20} MiB of sound before a picture: can't be encoded again")
             continue
         for frame in packet.decode():
             if not frames:
@@ -104,7 +108,7 @@ def _transcode(
             frames += 1
         if frames:
             _copy(early, copy, target)
-            early = []
+            early, held = [], 0
     if frames < shown:
         raise VideoError(path, f"is cut or damaged: only {frames} of {shown} frames can be read")
     _copy(early, copy, target)

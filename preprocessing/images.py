@@ -46,7 +46,7 @@ def list_crops(folder: str | os.PathLike) -> list[Crop]:
     """The crops of one video of the first two actors, by frame and actor. Raises ItemError where there is no folder."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_file()]
+            names = [entry.name for entry in entries]  # what is no file is told of by who reads it
     except OSError as error:
         raise ItemError(f"{os.fspath(folder)}: no crops ({error.strerror}); run extract_crops.py") from error
     found = [Crop(frame=int(m[1]), actor=int(m[2]), name=m[0]) for m in map(_NAME.fullmatch, names) if m]

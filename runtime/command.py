@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from runtime.errors import UserError, printable
+from runtime.errors import UserError, one_line
 from runtime.ranks import Ranks
 
 MOST_WORKERS = 256  # a slip of the keyboard must not take all memory
@@ -38,7 +38,7 @@ def run_command(
         ranks = join()
         return work(args, ranks)
     except UserError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, _Terminated) as stop:
         if ranks is None or ranks.rank == 0:

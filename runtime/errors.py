@@ -1,5 +1,7 @@
 """Errors that a person can mend: shown as one line, without a traceback."""
 
+_LONGEST = 2000  # characters of an error's line
+
 
 class UserError(Exception):
     """The message names the file, flag or key, and the remedy."""
@@ -23,6 +25,12 @@ class DeviceError(UserError):
 
 class TrainingError(UserError):
     """Training can't go on."""
+
+
+def one_line(error: Exception) -> str:
+    """What a person is told: a line that can be printed, its middle left out where what it quotes is long."""
+    text = printable(str(error))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
 
 
 def printable(text: str) -> str:

@@ -29,6 +29,16 @@ def test_an_error_of_the_user_is_one_line(capsys):
     assert capsys.readouterr() == ("", "error: a\\nb: is not there\\x1b[2J\n")
 
 
+def test_a_line_is_never_a_book(capsys):
+    def work(args, ranks):
+        raise InputError(f"labels.csv: label {'x' * 10**6} is none; mend it")
+
+    assert run_command(work, argparse.Namespace()) == 1
+    line = capsys.readouterr().err
+    assert len(line) < 2100 and line.startswith("error: labels.csv: label xxx")
+    assert line.endswith("x is none; mend it\n")
+
+
 def test_a_defect_shows_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_command(lambda args, ranks: 1 // 0, argparse.Namespace())

@@ -10,6 +10,7 @@ import pytest
 
 from preprocessing import compress_videos
 from preprocessing.data_root import read_data_root
+from preprocessing.video_file import VideoError
 from tests import data, media
 
 
@@ -126,3 +127,14 @@ def test_a_video_that_is_cut_in_the_middle(root, capsys):
     assert compress_videos.main(["--root-dir", str(root)]) == 1
     assert f"  failed: {real.id}: {real.path}: " in capsys.readouterr().out
     assert not (root / "compressed" / "dfdc_train_part_0" / f"{real.id}.mp4").exists()
+
+
+def test_much_sound_before_a_picture(root, monkeypatch):
+    """It waits in memory, so there is a limit."""
+    real, _ = data.pair(root)
+    with_sound(real.path, media.face_frames(20, 320, 180, 90))
+    monkeypatch.setattr(compress_videos, "_MOST_EARLY", 10)
+    output = root / "compressed" / "dfdc_train_part_0" / f"{real.id}.mp4"
+    with pytest.raises(VideoError, match="MiB of sound before a picture: can't be encoded again"):
+        compress_videos.encode((real.path, output, 23))
+    assert not output.exists()

@@ -171,3 +171,12 @@ def test_missing_and_strange_files(tmp_path):
     (tmp_path / "c.png").write_text("no picture")
     with pytest.raises(ItemError, match="is cut or damaged"):
         read_image(tmp_path / "c.png")
+
+
+def test_a_crop_that_is_no_file_is_listed(tmp_path):
+    """So that whoever reads it says what it is, instead of a crop less without a word."""
+    os.symlink("/dev/zero", tmp_path / "0_0.png")
+    os.symlink("nowhere", tmp_path / "10_0.png")
+    assert [crop.name for crop in list_crops(tmp_path)] == ["0_0.png", "10_0.png"]
+    with pytest.raises(ItemError, match=r"0_0.png: can't be opened \(is not a regular file"):
+        read_image(tmp_path / "0_0.png")
