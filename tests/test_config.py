@@ -80,13 +80,13 @@ def test_as_published():
             10**9,
             "optimizer.schedule.epochs: 1000000000 is not allowed; must be a whole number from 1 to 100000",
         ),
-        ("optimizer.learning_rate", 0, "optimizer.learning_rate: 0.0 is not allowed; must be a number above 0"),
+        ("optimizer.learning_rate", 0, "optimizer.learning_rate: 0 is not allowed; must be a number above 0"),
         (
             "optimizer.learning_rate",
             float("nan"),
             "optimizer.learning_rate: NaN is not allowed; must be a number above 0",
         ),
-        ("optimizer.momentum", 2, "optimizer.momentum: 2.0 is not allowed; must be a number from 0 to 1"),
+        ("optimizer.momentum", 2, "optimizer.momentum: 2 is not allowed; must be a number from 0 to 1"),
         ("optimizer.momentum", 0, "optimizer.nesterov: needs optimizer.momentum above 0"),
         ("optimizer.type", "Lion", 'optimizer.type: "Lion" is not allowed; must be one of SGD, Adam, '),
         (
@@ -108,6 +108,12 @@ def test_as_published():
         ),
         ("losses", {"Focal": 1}, 'losses: {"Focal": 1} is not allowed; must be an object of weights above 0'),
         ("losses", {}, "losses: {} is not allowed"),
+        ("losses", {"BinaryCrossentropy": True}, 'losses: {"BinaryCrossentropy": true} is not allowed'),
+        ("losses", {"BinaryCrossentropy": 1e6}, 'losses: {"BinaryCrossentropy": 1000000.0} is not allowed'),
+        ("optimizer.momentum", True, "optimizer.momentum: true is not allowed; must be a number from 0 to 1"),
+        ("optimizer.weight_decay", "0", 'optimizer.weight_decay: "0" is not allowed; must be a number from 0 to 1e+30'),
+        ("optimizer.weight_decay", float("inf"), "optimizer.weight_decay: Infinity is not allowed"),
+        ("optimizer.schedule.params", [], "optimizer.schedule.params: [] is not allowed; must be an object"),
         ("bf16", True, "fp16 and bf16: both are true; set one of them"),
     ],
 )
@@ -148,6 +154,7 @@ def test_no_such_file(tmp_path):
         ("multistep", {"milestones": ["a"]}, 'optimizer.schedule.params.milestones: ["a"] is not allowed'),
         ("multistep", {"milestones": [1], "gamma": -1}, "optimizer.schedule.params: gives a learning rate of -0.01"),
         ("step", {"steps": [[0, -5]]}, "optimizer.schedule.params: gives a learning rate of -5"),
+        ("step", {"steps": [[0, [5]]]}, "optimizer.schedule.params.steps: [[0, [5]]] is not allowed; must be numbers"),
         ("linear", {"alpha": float("nan"), "beta": 1}, "optimizer.schedule.params.alpha: NaN is not allowed"),
         ("clr", {"base_lr": 1, "max_lr": 2, "mode": "x"}, "optimizer.schedule.params: mode must be one of triangular"),
     ],
@@ -156,3 +163,33 @@ def test_schedules_that_make_no_sense(kind, params, message):
     with pytest.raises(ConfigError) as error:
         parse_config(changed("optimizer.schedule", {"type": kind, "epochs": 1, "params": params}), "my.json")
     assert str(error.value).startswith(f"my.json: {message}") and "\n" not in str(error.value)
+
+
+def test_dumped_as_checkpoints_have_it():
+    """Trainings go on whose checkpoints hold these keys and values, with the defaults of what a file leaves out."""
+    content = b7()
+    del content["optimizer"]["nesterov"], content["losses"], content["normalize"]
+    content["optimizer"]["momentum"] = 0
+    assert json.loads(parse_config(content, "my.json").model_dump_json()) == {
+        "network": "DeepFakeClassifier",
+        "encoder": "tf_efficientnet_b7_ns",
+        "pretrained": True,
+        "size": 380,
+        "batches_per_epoch": 2500,
+        "fp16": True,
+        "bf16": False,
+        "optimizer": {
+            "batch_size": 12,
+            "type": "SGD",
+            "learning_rate": 0.01,
+            "classifier_lr": None,
+            "momentum": 0.0,
+            "nesterov": False,
+            "weight_decay": 1e-4,
+            "schedule": {"type": "poly", "mode": "step", "epochs": 40, "params": {"max_iter": 100500}},
+        },
+        "normalize": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        "losses": {"BinaryCrossentropy": 1},
+        "ohem_samples": None,
+        "diff_dropout": 0.0,
+    }

@@ -24,7 +24,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,11 +220,12 @@ class Run:
 
     @property
     def settings(self) -> dict:
-        """What must be the same when a run goes on. JSON's lists and tuples are one."""
+        """What must be the same when a run goes on."""
         names = ("seed", "fold", "label_smoothing", "padding_part", "freeze_epochs", "opt_level")
         switches = ("no_oversample", "no_hardcore", "only_changed_frames")
         flags = {name: getattr(self.args, name) for name in names + switches}
-        config = json.loads(json.dumps(asdict(self.config)))
+        # By way of JSON the strings are not shared with others, which keeps the bytes of checkpoints as they were.
+        config = json.loads(self.config.model_dump_json())
         return {**flags, "config": config, "world_size": self.processes.world_size}
 
     def path(self, ending: object) -> Path:

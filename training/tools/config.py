@@ -1,16 +1,14 @@
-"""Training configurations: JSON files, parsed into dataclasses that say what is wrong with a key and what it may be.
+"""Training configurations: JSON files, parsed by pydantic into models; what is wrong with a key is told in one line.
 
 Every hyperparameter and its default is here. Paths and what depends on the machine are flags of the trainer.
 """
 
-import dataclasses
 import inspect
 import json
 import os
-import typing
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from runtime import limits
 from runtime.errors import InputError
@@ -29,80 +27,71 @@ class ConfigError(InputError):
     """A key of a configuration can't be used; the message names the file, the key and what is allowed."""
 
 
-def _key(check: Callable[[Any], bool], allowed: str, **kwargs) -> Any:
-    """A field with the values that are allowed, and how to say so."""
-    return dataclasses.field(metadata={"check": check, "allowed": allowed}, **kwargs)
+# The description of a field says what is allowed, for messages; without one it is an object.
 
 
-def _one_of(names, **kwargs) -> Any:
+def _one_of(names) -> Any:
     names = tuple(names)
-    return _key(lambda value: value in names, f"one of {', '.join(names)}", **kwargs)
+    return Annotated[Literal[names], Field(description=f"one of {', '.join(names)}")]
 
 
 def _whole(least: int, most: int = 10**9, **kwargs) -> Any:
-    text = f"a whole number from {least} to {most}"
-    return _key(lambda value: value is None or least <= value <= most, text, **kwargs)
+    return Field(ge=least, le=most, description=f"a whole number from {least} to {most}", **kwargs)
 
 
 def _number(least: float, most: float = _LARGEST, *, above: bool = False, **kwargs) -> Any:
     text = f"a number {'above' if above else 'from'} {least:g} to {most:g}"
-
-    def check(value: float | None) -> bool:
-        return value is None or ((value > least if above else value >= least) and value <= most)
-
-    return _key(check, text, **kwargs)
+    return Field(**{"gt" if above else "ge": least}, le=most, description=text, **kwargs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
+_Switch = Annotated[bool, Field(description="true or false")]
+_Weight = Annotated[int | float, Field(gt=0, lt=1e6)]
+
+
+class _Strict(BaseModel):
+    """What a JSON object must be: nothing is converted but whole numbers where any number may be."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ScheduleConfig(_Strict):
     """How the learning rate runs: `type` and its `params` (training/tools/schedulers.py). In mode "step" the position
     is i + epoch * batches_per_epoch, in mode "epoch" the epoch. `epochs` is how long training takes."""
 
-    type: str = _one_of(SCHEDULES)
-    mode: str = _one_of(("step", "epoch"), default="epoch")
+    type: _one_of(SCHEDULES)
+    mode: _one_of(("step", "epoch")) = "epoch"
     epochs: int = _whole(1, MOST_EPOCHS)
-    params: dict = dataclasses.field(default_factory=dict)
+    params: dict = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
+class OptimizerConfig(_Strict):
     """`batch_size` is for each process. `classifier_lr` is the rate of all that is not the encoder."""
 
     batch_size: int = _whole(1)
-    type: str = _one_of(OPTIMIZERS)
+    type: _one_of(OPTIMIZERS)
     learning_rate: float = _number(0, above=True)
     classifier_lr: float | None = _number(0, above=True, default=None)
     momentum: float = _number(0, 1, default=0.0)
-    nesterov: bool = False
+    nesterov: _Switch = False
     weight_decay: float = _number(0, default=0.0)
-    schedule: ScheduleConfig = dataclasses.field()
+    schedule: ScheduleConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class NormalizeConfig:
+class NormalizeConfig(_Strict):
     """Of the input, in RGB. Prediction uses ImageNet's, so these are the ones that are allowed."""
 
-    mean: tuple = _key(lambda value: value == IMAGENET_MEAN, f"{list(IMAGENET_MEAN)}", default=IMAGENET_MEAN)
-    std: tuple = _key(lambda value: value == IMAGENET_STD, f"{list(IMAGENET_STD)}", default=IMAGENET_STD)
+    mean: list = Field(default=list(IMAGENET_MEAN), description=f"{list(IMAGENET_MEAN)}")
+    std: list = Field(default=list(IMAGENET_STD), description=f"{list(IMAGENET_STD)}")
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _is_imagenets(cls, value: list, info: ValidationInfo) -> list:
+        if value != cls.model_fields[info.field_name].default:
+            raise ValueError
+        return value
 
 
-def _losses_by_weight() -> Any:
-    return _key(
-        _are_losses,
-        f'an object of weights above 0, such as {{"BinaryCrossentropy": 1}}; losses: {", ".join(LOSSES)}',
-        default_factory=lambda: {"BinaryCrossentropy": 1},
-    )
-
-
-def _are_losses(value: dict) -> bool:
-    return bool(value) and all(
-        name in LOSSES and isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 < weight < 1e6
-        for name, weight in value.items()
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(_Strict):
     """One training. `size` is the side of the square input in pixels, `batches_per_epoch` an epoch's longest length.
 
     `fp16` and `bf16` are mixed precision (--opt-level O0 turns both off). `pretrained` loads ImageNet weights.
@@ -110,16 +99,20 @@ class TrainingConfig:
     of the write-up's blackout by the diff mask, which the published pipeline never ran.
     """
 
-    network: str = _one_of(NETWORKS, default="DeepFakeClassifier")
-    encoder: str = _one_of(ENCODERS)
-    pretrained: bool = True
+    network: _one_of(NETWORKS) = "DeepFakeClassifier"
+    encoder: _one_of(ENCODERS)
+    pretrained: _Switch = True
     size: int = _whole(32, 4096)
     batches_per_epoch: int = _whole(1)
-    fp16: bool = False
-    bf16: bool = False
-    optimizer: OptimizerConfig = dataclasses.field()
-    normalize: NormalizeConfig = dataclasses.field(default_factory=NormalizeConfig)
-    losses: dict = _losses_by_weight()  # noqa: RUF009  it is a field
+    fp16: _Switch = False
+    bf16: _Switch = False
+    optimizer: OptimizerConfig
+    normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
+    losses: dict[_one_of(LOSSES), _Weight] = Field(
+        default={"BinaryCrossentropy": 1},
+        min_length=1,
+        description=f'an object of weights above 0, such as {{"BinaryCrossentropy": 1}}; losses: {", ".join(LOSSES)}',
+    )
     ohem_samples: int | None = _whole(1, default=None)
     diff_dropout: float = _number(0, 1, default=0.0)
 
@@ -138,13 +131,35 @@ def read_config(path: str | os.PathLike) -> TrainingConfig:
 
 def parse_config(content: Any, file: str) -> TrainingConfig:
     """`file` is for the messages. Raises ConfigError."""
-    config = _parsed(TrainingConfig, content, file, "")
+    try:
+        config = TrainingConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {_told(error, content)}") from error
     if config.fp16 and config.bf16:
         raise ConfigError(f"{file}: fp16 and bf16: both are true; set one of them")
     if config.optimizer.nesterov and not config.optimizer.momentum:
         raise ConfigError(f"{file}: optimizer.nesterov: needs optimizer.momentum above 0")
     _check_schedule(config.optimizer.schedule, config.optimizer.learning_rate, file)
     return config
+
+
+def _told(error: ValidationError, content: Any) -> str:
+    """The first key that is wrong, unknown ones before others, and what is allowed."""
+    wrong = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    key, value, allowed, fields = "", content, None, TrainingConfig.model_fields
+    for name in wrong["loc"]:
+        if fields is None:
+            break  # What is wrong inside of a value is told with all of the value.
+        key = f"{key}.{name}".lstrip(".")
+        if name not in fields:
+            return f"{key}: unknown key; allowed: {', '.join(fields)}"
+        allowed = fields[name].description or "an object"
+        if name not in value:
+            return f"{key}: is missing; set it to {allowed}"
+        value, fields = value[name], getattr(fields[name].annotation, "model_fields", None)
+    if fields is not None:
+        return f"{key or 'the file'}: must be an object of keys and values; keys: {', '.join(fields)}"
+    return f"{key}: {json.dumps(value)[:60]} is not allowed; must be {allowed}"
 
 
 def _check_schedule(schedule: ScheduleConfig, base: float, file: str) -> None:
@@ -168,10 +183,10 @@ def _check_schedule(schedule: ScheduleConfig, base: float, file: str) -> None:
         raise ConfigError(f"{place}: gives a learning rate of {wrong[0]:g}; rates must be from 0 on")
 
 
-def _are_numbers(value: Any) -> bool:
-    """A finite number, or lists of them."""
+def _are_numbers(value: Any, depth: int = 2) -> bool:
+    """A finite number, or lists of them, at most `depth` deep."""
     if isinstance(value, list):
-        return all(map(_are_numbers, value))
+        return depth > 0 and all(_are_numbers(each, depth - 1) for each in value)
     return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
@@ -181,38 +196,3 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict:
     if twins:
         raise ValueError(f"key {min(twins)} is there twice")
     return dict(pairs)
-
-
-def _parsed(cls: type, content: Any, file: str, prefix: str) -> Any:
-    """An object of a dataclass from a JSON object; `prefix` is where that is, with a dot at its end."""
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: {prefix.rstrip('.') or 'the file'}: must be an object of keys and values")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    for name in content:
-        if name not in fields:
-            raise ConfigError(f"{file}: {prefix}{name}: unknown key; allowed: {', '.join(fields)}")
-    values = {}
-    types = typing.get_type_hints(cls)
-    for name, field in fields.items():
-        key = f"{prefix}{name}"
-        if name in content:
-            values[name] = _value(types[name], field, content[name], file, key)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            allowed = field.metadata.get("allowed", "an object")
-            raise ConfigError(f"{file}: {key}: is missing; set it to {allowed}")
-    return cls(**values)
-
-
-def _value(kind: Any, field: dataclasses.Field, value: Any, file: str, key: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _parsed(kind, value, file, f"{key}.")
-    allowed = field.metadata.get("allowed") or {bool: "true or false", dict: "an object"}[kind]
-    kinds = typing.get_args(kind) or (kind,)
-    if float in kinds and type(value) is int and abs(value) <= _LARGEST:
-        value = float(value)
-    if tuple in kinds and isinstance(value, list):
-        value = tuple(value)
-    check = field.metadata.get("check", lambda _: True)
-    if type(value) not in kinds or not check(value):
-        raise ConfigError(f"{file}: {key}: {json.dumps(value)[:60]} is not allowed; must be {allowed}")
-    return value
