@@ -30,9 +30,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# before PyTorch, as in the trainer: threads that spin while they wait take the core from one that works
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import numpy as np
 
 import evaluate

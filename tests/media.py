@@ -1,5 +1,8 @@
 """Small videos and checkpoints for the tests, made from scikit-image's astronaut; seeded, no network."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,7 +62,8 @@ def write_video(
     """Encode RGB frames; `timestamps` in units of 1/(10 * rate) s make the frame rate variable. `color` sets the
     encoder's tags, such as color_trc."""
     container_format = FORMATS.get(Path(path).suffix.lower(), "mp4")
-    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
+    opened = av.open(str(path), "w", format=container_format, options=container_options or {})
+    with _as_before(), opened as container:
         stream = container.add_stream(codec, rate=rate, options=options or {"crf": "23"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt
@@ -75,6 +79,20 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """Take back the real-time priority that SVT-AV1, run as root, gives the thread that calls it. All that this thread
+    starts would have it too, and two threads that spin would keep two cores to themselves."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def write_audio(path: Path) -> Path:

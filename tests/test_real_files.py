@@ -79,6 +79,14 @@ def test_every_frame_that_is_shown(tmp_path, pictures, name):
     assert_whole(path, expected)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no priorities as Linux has them")
+def test_an_encoder_s_priority_does_not_stay(tmp_path, pictures):
+    """SVT-AV1's would, for root, and with it whatever a later test starts would keep the machine to itself."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+    media.write_video(tmp_path / "av1.mp4", pictures, **KINDS["av1.mp4"])
+    assert (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) == before
+
+
 def test_avi_whose_header_counts_too_many_or_too_few(tmp_path, pictures):
     path = media.write_video(tmp_path / "v.avi", pictures, codec="mpeg4", options={})
     data = bytearray(path.read_bytes())
