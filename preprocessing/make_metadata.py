@@ -34,7 +34,7 @@ from preprocessing.stage import report_bad
 from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, OutputError, printable
-from runtime.files import open_folder, open_text, whole_file
+from runtime.files import make_folder, open_folder, open_text, whole_file
 from runtime.ranks import Ranks
 
 COMPRESSIONS = ("raw", "c23", "c40")
@@ -104,7 +104,7 @@ def make_metadata(args: argparse.Namespace, ranks: Ranks) -> int:
     # write: metadata.json comes last, so that no part is taken for whole before it is
     source, root = os.path.realpath(args.source), Path(args.root_dir)
     for part in parts:
-        make_folder(root / part, root)
+        make_part(root / part, root)
     for entry in entries:
         make_link(Path(source, entry.source), place_of(entry, root), root)
     for part in new:
@@ -425,12 +425,11 @@ def is_new(path: Path, content: dict, overwrite: bool) -> bool:
     return True
 
 
-def make_folder(folder: Path, root: Path) -> None:
+def make_part(folder: Path, root: Path) -> None:
     try:
         if not os.path.lexists(root):
             root.mkdir(parents=True, exist_ok=True)
-        with open_folder(root, folder.name, make=True):
-            pass
+        make_folder(root, folder.name)
     except OSError as error:
         raise OutputError(f"{folder}: can't be made ({error.strerror}); --root-dir must be writable") from error
 

@@ -36,7 +36,7 @@ from runtime import limits
 from runtime.command import positive, run_command, whole, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, OutputError, UserError, printable
-from runtime.files import open_folder, read_text, remove_leftovers, whole_file
+from runtime.files import make_folder, read_text, remove_leftovers, whole_file
 from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
 
@@ -692,8 +692,7 @@ def _make_folder(folder: Path, root: Path) -> None:
     """A folder below the data root, or that itself, which alone may be a link."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with open_folder(root, *folder.relative_to(root).parts, make=True):
-            pass
+        make_folder(root, *folder.relative_to(root).parts)
     except OSError as error:
         raise OutputError(f"{folder}: can't be made ({error.strerror})") from error
 

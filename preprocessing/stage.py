@@ -28,7 +28,7 @@ from runtime import limits
 from runtime.command import worker_count
 from runtime.cores import available_cores
 from runtime.errors import DeviceError, ItemError, OutputError, printable
-from runtime.files import file_identity, open_file, open_folder, whole_file
+from runtime.files import file_identity, make_folder, open_file, open_folder, whole_file
 from runtime.journal import Journal
 from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
@@ -283,8 +283,7 @@ class Progress:
         self._summary = records / f"{stage.output}.summary.json"
         self._settings = hashlib.sha256(json.dumps(stage.settings, sort_keys=True).encode()).hexdigest()[:16]
         try:
-            with open_folder(root, _RECORDS, make=True):
-                pass
+            make_folder(root, _RECORDS)
         except OSError as error:
             raise OutputError(f"{records}: can't be made ({error.strerror}); the data root must be writable") from error
         # no output folder is hidden, so no stage has a journal of this name

@@ -107,6 +107,12 @@ def open_folder(root: str | os.PathLike, *names: str, make: bool = False) -> Ite
         os.close(descriptor)
 
 
+def make_folder(root: str | os.PathLike, *names: str) -> None:
+    """Make the folder ROOT/<names>... where it is missing. Raises as `open_folder` does."""
+    with open_folder(root, *names, make=True):
+        return
+
+
 @contextlib.contextmanager
 def folder_of(path: Path, root: str | os.PathLike | None) -> Iterator[int]:
     """A descriptor of the folder that a file is in, by `open_folder`; without `root` the folder is the user's own."""
