@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from preprocessing.area_pool import TorchImages
 from preprocessing.mtcnn import DenseProposals, Networks, Outputs, Pyramid, least_logit
 from runtime.cuda_kernels import CudaKernels
-from runtime.gpu import GpuThread, forbid_tf32, staged
+from runtime.gpu import GpuThread, Graph, forbid_tf32, staged
 
 _STEP = 64  # canvases' sides are multiples of it
 _PIXELS = 2**22  # of canvases that PNet sees at a time, unless one has more: 0.6 GB of activations
@@ -46,7 +46,7 @@ class OnOneThread(DenseProposals):
         """As `Networks.load`."""
         return self._call(self._networks.load, images)
 
-    def candidates(self, images: TorchImages, pyramid: Pyramid, threshold: float) -> list[list[np.ndarray]]:
+    def candidates(self, images: TorchImages, pyramid: Pyramid, threshold: float) -> np.ndarray:
         """As `DenseProposals.candidates`."""
         return self._call(self._networks.candidates, images, pyramid, threshold)
 
@@ -80,9 +80,10 @@ class _Layout:
 
 
 class CudaNetworks:
-    """The three networks on a GPU. `launch` runs the kernels of `area_pool.cu` (`CudaKernels.launch`)."""
+    """The three networks on a GPU. `launch` runs the kernels of `area_pool.cu` (`CudaKernels.launch`); `record` makes a
+    graph of a refining network; it is another on a CPU, for tests."""
 
-    def __init__(self, device: torch.device, launch: Callable[..., None]):
+    def __init__(self, device: torch.device, launch: Callable[..., None], record: Callable[..., Graph] = Graph):
         self._device, self._launch, self._call = device, launch, GpuThread(device)
         pnet, rnet, onet = (net().eval().requires_grad_(False) for net in (PNet, RNet, ONet))
         heads = nn.Conv2d(32, 6, 1)
@@ -91,12 +92,30 @@ class CudaNetworks:
         self._first = nn.Sequential(pnet.conv1, pnet.prelu1).to(device)
         rest = [pnet.conv2, pnet.prelu2, pnet.conv3, pnet.prelu3, heads.requires_grad_(False)]
         self._rest = nn.Sequential(*rest).to(device)
-        self._refining = {24: rnet.to(device), 48: onet.to(device)}
         # pixels lie in -1 to 1: no result of the first convolution is lower than this
         bound = (pnet.conv1.weight.abs().sum((1, 2, 3)) + pnet.conv1.bias.abs()) * pnet.prelu1.weight.abs().clamp(min=1)
         self._floor = -float(bound.max())
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights were loaded on another stream
+        self._refining = {
+            size: self._call(self._recorded, net.to(device), size, record) for size, net in ((24, rnet), (48, onet))
+        }
+
+    @torch.inference_mode()
+    def _recorded(self, net: nn.Module, size: int, record: Callable[..., Graph]) -> tuple[torch.Tensor, Graph]:
+        """Where a refining network's images are put, and the graph that gives (_BOXES, 5 or 15): probability of a face,
+        box regression, landmarks."""
+        images = torch.zeros(_BOXES, 3, size, size, device=self._device)
+
+        def forward() -> torch.Tensor:
+            box, *points, probability = net(images)
+            return torch.cat([probability[:, 1:], box, *points], dim=1)
+
+        stream = pool = None
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            stream, pool = torch.cuda.current_stream(), torch.cuda.graph_pool_handle()
+        return images, record(forward, stream, pool)
 
     def together(self, height: int, width: int, pyramid: Pyramid) -> Hashable:
         """As `DenseProposals.together`."""
@@ -117,24 +136,18 @@ class CudaNetworks:
         starts = torch.from_numpy(starts.astype(np.int64)).to(self._device)
         return GpuImages(sizes=sizes, pixels=pixels, starts=starts, widths=widths)
 
-    def candidates(self, images: GpuImages, pyramid: Pyramid, threshold: float) -> list[list[np.ndarray]]:
+    def candidates(self, images: GpuImages, pyramid: Pyramid, threshold: float) -> np.ndarray:
         """As `DenseProposals.candidates`. The images' canvases have one shape."""
         layouts = [_layout(*size, tuple(pyramid(min(size)))) for size in images.sizes]
         if not layouts[0].places:
-            return [[] for _ in layouts]
+            return np.zeros((0, 9), np.float32)
         rows = self._call(self._propose, images, layouts, least_logit(threshold))
-        found = []
-        ends = np.searchsorted(rows[:, 0], np.arange(len(layouts)), side="right")
-        for layout, mine in zip(layouts, np.split(rows, ends[:-1]), strict=True):
-            by_scale = []
-            for number, (scale, top, left, _, _) in enumerate(layout.places):
-                cells = mine[mine[:, 1] == number]
-                if len(cells):
-                    chosen = np.empty((len(cells), 8), np.float32)
-                    chosen[:, 0], chosen[:, 1] = cells[:, 3] - left // 2, cells[:, 2] - top // 2
-                    chosen[:, 2], chosen[:, 3:] = scale, cells[:, 4:]
-                    by_scale.append(chosen)
-            found.append(by_scale)
+        rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]  # stable: within a scale they stay in the order of rows
+        before = np.cumsum([0] + [len(layout.places) for layout in layouts])
+        places = np.array([place[:3] for layout in layouts for place in layout.places], np.float32)
+        scale, top, left = places[before[rows[:, 0].astype(np.int64)] + rows[:, 1].astype(np.int64)].T
+        found = rows.copy()
+        found[:, 1], found[:, 2], found[:, 3] = scale, rows[:, 3] - left // 2, rows[:, 2] - top // 2
         return found
 
     @torch.inference_mode()
@@ -171,28 +184,34 @@ class CudaNetworks:
     def _pooled(self, images: GpuImages, rectangles: np.ndarray, count: int, shape: tuple[int, int]) -> torch.Tensor:
         """`count` canvases (3, *shape), 0 but for the area averages of `rectangles` (see area_pool.cu)."""
         canvases = torch.zeros(count, 3, *shape, device=self._device)
+        self._pool(images, rectangles, canvases)
+        return canvases
+
+    def _pool(self, images: GpuImages, rectangles: np.ndarray, canvases: torch.Tensor) -> None:
         largest = int((rectangles[:, 8].astype(np.int64) * rectangles[:, 9]).max())
         where = torch.from_numpy(rectangles).to(self._device)
         grid = (-(-largest // _THREADS), len(rectangles), 1)
-        arguments = (images.pixels, images.starts, images.widths, where, canvases, *shape)
+        arguments = (images.pixels, images.starts, images.widths, where, canvases, *canvases.shape[2:])
         self._launch("pool", grid, (_THREADS, 1, 1), *arguments)
-        return canvases
 
     def refine(self, images: GpuImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> Outputs:
         """As `Networks.refine`."""
-        return self._call(self._refine, images, numbers, boxes, size)
+        outputs = self._call(self._refine, images, numbers, boxes, size)
+        return [outputs[:, 0], outputs[:, 1:5], outputs[:, 5:]][: 2 if size == 24 else 3]
 
     @torch.inference_mode()
-    def _refine(self, images: GpuImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> Outputs:
+    def _refine(self, images: GpuImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
+        canvases, graph = self._refining[size]
         parts = []
         for start in range(0, len(boxes), _BOXES):
             mine = boxes[start : start + _BOXES]
             rectangles = np.zeros((len(mine), 10), np.int32)
             rectangles[:, 0], rectangles[:, 1:5] = numbers[start : start + _BOXES], mine
             rectangles[:, 5], rectangles[:, 8:] = np.arange(len(mine)), size
-            box, *points, probability = self._refining[size](self._pooled(images, rectangles, _BOXES, (size, size)))
-            parts.append([output[: len(mine)] for output in (probability[:, 1], box, *points)])
-        return [torch.cat(outputs).cpu().numpy() for outputs in zip(*parts, strict=True)]
+            self._pool(images, rectangles, canvases)
+            graph.replay()
+            parts.append(graph.result[: len(mine)].clone())
+        return torch.cat(parts).cpu().numpy()
 
 
 def _filled(x: torch.Tensor, count: int) -> torch.Tensor:

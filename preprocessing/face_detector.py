@@ -6,7 +6,7 @@
 
 What makes it faster and leaves the boxes as they are: area pooling by integral images (`area_pool.py`), Pillow's
 half-size resize without Pillow (`resize.py`), the networks on other engines (`mtcnn.py`,
-`native_mtcnn.py`, `cuda_mtcnn.py`), batches over frames.
+`native_mtcnn.py`, `cuda_mtcnn.py`), batches over frames, also of boxes (`mtcnn_boxes.py`).
 """
 
 from collections.abc import Hashable, Sequence
@@ -15,12 +15,19 @@ from functools import partial
 
 import numpy as np
 import torch
-from facenet_pytorch.models.utils.detect_face import bbreg, nms_numpy, rerec
-from torchvision.ops import nms
+from facenet_pytorch.models.utils.detect_face import bbreg, rerec
 
 from preprocessing.area_pool import NumpyImages, TorchImages
 from preprocessing.cuda_mtcnn import GpuImages, on_gpu
 from preprocessing.mtcnn import Networks, Pyramid
+from preprocessing.mtcnn_boxes import (
+    CELL,
+    hold_pixels,
+    proposals,
+    suppress_contained,
+    suppress_each,
+    windows_of,
+)
 from preprocessing.native_mtcnn import NativeNetworks
 from preprocessing.resize import resize_rgb
 from runtime.device import resolve_device
@@ -29,7 +36,6 @@ from runtime.gpu import failures_are_told, in_halves
 
 MIN_FACE_SIZE = 20
 FACTOR = 0.709
-_CELL, _STRIDE = 12, 2  # PNet's window, and from one to the next
 _CERTAIN = 0.99
 _REMEDY = "use fewer --workers, or end what else runs on it"
 
@@ -130,78 +136,50 @@ class FacenetDetector:
                 found[number] = _scaled(faces, factors[number])
         return [found[number] for number in range(len(frames))]
 
-    def _cascade(self, images: Sequence[np.ndarray], pyramid: Pyramid) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Boxes with scores (n, 5) and landmarks (n, 5, 2) for each image, in its pixels. Box arithmetic is torch fp32
-        on the CPU, step by step as in facenet-pytorch's `detect_face`; suppression is for each image by itself."""
+    def _cascade(self, images: Sequence[np.ndarray], pyramid: Pyramid) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Boxes with scores (n, 5) and landmarks (n, 5, 2) for each image, in its pixels."""
         loaded = self._networks.load(images)
-        boxes = self._propose(loaded, pyramid)
-        boxes = self._refine(loaded, boxes)
-        return self._finish(loaded, boxes)
+        cells = self._networks.candidates(loaded, pyramid, self.thresholds[0])
+        boxes, numbers = self._refine(loaded, *proposals(cells, self.thresholds[0]))
+        boxes, landmarks, numbers = self._finish(loaded, boxes, numbers)
+        edges = np.searchsorted(numbers, np.arange(1, len(images)))
+        return list(zip(np.split(boxes, edges), np.split(landmarks, edges), strict=True))
 
-    def _propose(self, loaded: Images, pyramid: Pyramid) -> list[torch.Tensor]:
-        found = self._networks.candidates(loaded, pyramid, self.thresholds[0])
-        return [self._boxes_of(by_scale) for by_scale in found]
+    def _refine(self, loaded: Images, boxes: torch.Tensor, numbers: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        boxes, numbers, regression = self._passed(loaded, boxes, numbers, 24)
+        pick = suppress_each(boxes, numbers, 0.7)
+        return rerec(bbreg(boxes[pick], regression[pick])), numbers[pick]
 
-    def _boxes_of(self, by_scale: list[np.ndarray]) -> torch.Tensor:
-        """The proposals (n, 5) of one image from its candidates at each scale, (x, y, scale, logit, regression)."""
-        kept = [torch.zeros(0, 9)]
-        for rows in map(torch.from_numpy, by_scale):
-            score = torch.sigmoid(rows[:, 3])  # the softmax over two classes
-            passed = score >= self.thresholds[0]
-            rows, score = rows[passed], score[passed]
-            cell, scale = rows[:, :2] * _STRIDE + 1, rows[:, 2:3]
-            corners = [(cell / scale).floor(), ((cell + (_CELL - 1)) / scale).floor()]
-            boxes = torch.cat([*corners, score[:, None], rows[:, 4:]], dim=1)
-            kept.append(boxes[nms(boxes[:, :4], score, 0.5)] if len(boxes) > 1 else boxes)
-        return _after_proposals(torch.cat(kept))
+    def _finish(
+        self, loaded: Images, boxes: torch.Tensor, numbers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, numbers, regression, points = self._passed(loaded, boxes, numbers, 48)
+        size_x, size_y = (boxes[:, 2:4] - boxes[:, :2] + 1).split(1, dim=1)
+        x, y = size_x * points[:, :5] + boxes[:, 0:1] - 1, size_y * points[:, 5:] + boxes[:, 1:2] - 1
+        boxes = bbreg(boxes, regression)
+        pick = suppress_contained(boxes, numbers, 0.7)
+        return boxes[pick].numpy(), torch.stack([x, y], dim=2)[pick].numpy(), numbers[pick]
 
-    def _refine(self, loaded: Images, boxes: list[torch.Tensor]) -> list[torch.Tensor]:
-        refined = []
-        for candidates, outputs in self._outputs(loaded, boxes, 24):
-            score, regression = outputs
-            passed = score > self.thresholds[1]
-            kept = torch.cat([candidates[passed, :4], score[passed, None]], dim=1)
-            pick = nms(kept[:, :4], kept[:, 4], 0.7)
-            refined.append(rerec(bbreg(kept[pick], regression[passed][pick])))
-        return refined
-
-    def _finish(self, loaded: Images, boxes: list[torch.Tensor]) -> list[tuple]:
-        finished = []
-        for candidates, outputs in self._outputs(loaded, boxes, 48):
-            score, regression, points = outputs
-            passed = score > self.thresholds[2]
-            kept = torch.cat([candidates[passed, :4], score[passed, None]], dim=1)
-            points = points[passed]
-            size_x, size_y = (kept[:, 2:4] - kept[:, :2] + 1).split(1, dim=1)
-            points = torch.stack(
-                [size_x * points[:, :5] + kept[:, 0:1] - 1, size_y * points[:, 5:] + kept[:, 1:2] - 1], dim=2
-            )
-            kept = bbreg(kept, regression[passed])
-            pick = nms_numpy(kept[:, :4].numpy(), kept[:, 4].numpy(), 0.7, "Min")
-            order = pick[:, 0] if pick.ndim > 1 else pick  # an empty result comes with two dimensions
-            finished.append((kept[order.astype(np.int64)], points[order.astype(np.int64)]))
-        return finished
-
-    def _outputs(self, loaded: Images, boxes: list[torch.Tensor], size: int):
-        """Run a refining network over the boxes of all images at once; give each image its boxes and outputs."""
-        windows = [_windows(each, *image) for each, image in zip(boxes, loaded.sizes, strict=True)]
-        inside = [_inside(each) for each in windows]
-        boxes = [each[torch.from_numpy(mask)] for each, mask in zip(boxes, inside, strict=True)]
-        counts = [len(each) for each in boxes]
-        if sum(counts):
-            numbers = np.repeat(np.arange(len(boxes)), counts)
-            windows = np.concatenate([each[mask] for each, mask in zip(windows, inside, strict=True)])
+    def _passed(self, loaded: Images, boxes: torch.Tensor, numbers: np.ndarray, size: int) -> tuple:
+        """The boxes of which a refining network is sure, with its score, their numbers and its other outputs."""
+        sides = np.array(loaded.sizes, np.int64).reshape(-1, 2)
+        windows = windows_of(boxes, *sides[numbers].T)
+        inside = hold_pixels(windows)
+        boxes, numbers, windows = boxes[torch.from_numpy(inside)], numbers[inside], windows[inside]
+        if len(boxes):
             outputs = [torch.from_numpy(output) for output in self._networks.refine(loaded, numbers, windows, size)]
         else:
             outputs = [torch.zeros(0), torch.zeros(0, 4), torch.zeros(0, 10)][: 2 if size == 24 else 3]
-        return zip(boxes, zip(*(output.split(counts) for output in outputs), strict=True), strict=True)
+        passed = outputs[0] > self.thresholds[1 if size == 24 else 2]
+        boxes = torch.cat([boxes[passed, :4], outputs[0][passed, None]], dim=1)
+        return boxes, numbers[passed.numpy()], *(output[passed] for output in outputs[1:])
 
 
 def _pyramid(side: int) -> list[float]:
     scales = []
-    scale = _CELL / MIN_FACE_SIZE
+    scale = CELL / MIN_FACE_SIZE
     side = side * scale
-    while side >= _CELL:
+    while side >= CELL:
         scales.append(scale)
         scale *= FACTOR
         side *= FACTOR
@@ -210,7 +188,7 @@ def _pyramid(side: int) -> list[float]:
 
 def _large_scales(side: int) -> list[float]:
     """The scales at which PNet's window is at least a fifth of the side: a third of a face that fills a crop."""
-    return [scale for scale in _pyramid(side) if _CELL / scale >= side / 5]
+    return [scale for scale in _pyramid(side) if CELL / scale >= side / 5]
 
 
 def _fills(faces: Faces, crop: np.ndarray) -> bool:
@@ -221,32 +199,9 @@ def _fills(faces: Faces, crop: np.ndarray) -> bool:
     return min(x2 - x1, y2 - y1) > min(crop.shape[:2]) / 3
 
 
-def _after_proposals(boxes: torch.Tensor) -> torch.Tensor:
-    """Suppression over all scales, regression, and squares: (n, 9) to (n, 5)."""
-    boxes = boxes[nms(boxes[:, :4], boxes[:, 4], 0.7)]
-    size = boxes[:, 2:4] - boxes[:, :2]
-    corners = boxes[:, :4] + boxes[:, 5:9] * torch.cat([size, size], dim=1)
-    return rerec(torch.cat([corners, boxes[:, 4:5]], dim=1))
-
-
-def _windows(boxes: torch.Tensor, height: int, width: int) -> np.ndarray:
-    """Whole-pixel windows (x1, y1, x2, y2) of boxes, clipped to the image: facenet-pytorch's `pad`, from 0."""
-    windows = boxes[:, :4].trunc().int().numpy()
-    windows[:, :2] = np.maximum(windows[:, :2], 1) - 1
-    windows[:, 2] = np.minimum(windows[:, 2], width)
-    windows[:, 3] = np.minimum(windows[:, 3], height)
-    return windows
-
-
-def _inside(windows: np.ndarray) -> np.ndarray:
-    """Which windows hold a pixel of the image. facenet-pytorch leaves the others out of the batch but not out of the
-    list, and fails on the whole image."""
-    return (windows[:, 2] > windows[:, 0]) & (windows[:, 3] > windows[:, 1])
-
-
-def _scaled(found: tuple[torch.Tensor, torch.Tensor], factor: float) -> Faces:
+def _scaled(found: tuple[np.ndarray, np.ndarray], factor: float) -> Faces:
     """Largest first, as facenet-pytorch's `select_largest` orders them, in pixels of the full frame."""
-    boxes, landmarks = (part.numpy() for part in found)
+    boxes, landmarks = found
     order = np.argsort((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))[::-1]
     factor = np.float32(factor)
     return Faces(bboxes=boxes[order, :4] * factor, scores=boxes[order, 4], landmarks=landmarks[order] * factor)

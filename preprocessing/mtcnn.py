@@ -63,21 +63,19 @@ class DenseProposals:
         """Images for which this is the same may be searched at a time."""
         return None
 
-    def candidates(
-        self, images: NumpyImages | TorchImages, pyramid: Pyramid, threshold: float
-    ) -> list[list[np.ndarray]]:
-        """For each image, for each scale with any, the cells whose logit is at least about that of `threshold`: float32
-        (m, 8): x and y of the cell, scale, logit, regression, in the order of rows."""
+    def candidates(self, images: NumpyImages | TorchImages, pyramid: Pyramid, threshold: float) -> np.ndarray:
+        """The cells whose logit is at least about that of `threshold`: float32 (m, 9): number of the image, scale, x
+        and y of the cell, logit, regression; image by image, scale by scale, in the order of rows."""
         least = least_logit(threshold)
         found: list[list[np.ndarray]] = [[] for _ in images.sizes]
         for number, scale, maps in self.propose(images, pyramid):
             logits = maps[..., 1] - maps[..., 0]
             y, x = np.nonzero(logits > least)
-            if len(y):
-                rows = np.empty((len(y), 8), np.float32)
-                rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4:] = x, y, scale, logits[y, x], maps[y, x, 2:]
-                found[number].append(rows)
-        return found
+            rows = np.empty((len(y), 9), np.float32)
+            rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = number, scale, x, y
+            rows[:, 4], rows[:, 5:] = logits[y, x], maps[y, x, 2:]
+            found[number].append(rows)
+        return np.concatenate([np.zeros((0, 9), np.float32), *(rows for by_scale in found for rows in by_scale)])
 
 
 class Networks(DenseProposals):

@@ -15,20 +15,10 @@ from inference.fold import fold_batch_norms
 from runtime.errors import DeviceError
 from runtime.gpu import staged
 from tests import media
+from tests.cuda_on_cpu import HostGraph
 from training.zoo.checkpoints import load_model
 
 CPU = torch.device("cpu")
-
-
-class HostGraph:
-    """As `runtime.gpu.Graph`."""
-
-    def __init__(self, function, stream, pool):
-        self._function = function
-        self.result = torch.full_like(function(), float("nan"))
-
-    def replay(self):
-        self.result.copy_(self._function())
 
 
 @pytest.fixture(scope="module")

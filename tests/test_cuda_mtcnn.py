@@ -12,7 +12,7 @@ from preprocessing.cuda_mtcnn import CudaNetworks, _layout
 from preprocessing.face_detector import FacenetDetector, _pyramid
 from runtime.errors import DeviceError
 from tests import media
-from tests.cuda_on_cpu import COMPILER, HostKernels
+from tests.cuda_on_cpu import COMPILER, HostGraph, HostKernels
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 THRESHOLDS = (0.7, 0.8, 0.8)
@@ -21,7 +21,7 @@ THRESHOLDS = (0.7, 0.8, 0.8)
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
     kernels = HostKernels("area_pool", tmp_path_factory.mktemp("kernels"))
-    return CudaNetworks(torch.device("cpu"), kernels.launch)
+    return CudaNetworks(torch.device("cpu"), kernels.launch, record=HostGraph)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
-from preprocessing import face_detector
+from preprocessing import face_detector, mtcnn_boxes
 from preprocessing.face_detector import FacenetDetector
 from preprocessing.mtcnn import Networks
 from tests import media
@@ -99,7 +99,8 @@ def test_scale_by_resolution():
 def test_face_far_outside_its_window_is_left_out():
     """facenet-pytorch fails on an image with such a candidate; here it is dropped, and the others stay."""
     boxes = torch.tensor([[-30.0, 5, -3, 30, 0.9], [5, 5, 30, 30, 0.9], [5, 60, 30, 80, 0.9]])
-    assert face_detector._inside(face_detector._windows(boxes, 50, 50)).tolist() == [False, True, False]
+    sides = np.full(3, 50)
+    assert mtcnn_boxes.hold_pixels(mtcnn_boxes.windows_of(boxes, sides, sides)).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (30, 39), (40, 40), (41, 300)])
