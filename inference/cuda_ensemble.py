@@ -11,6 +11,8 @@ from inference.ensemble import Ensemble, Images, Model
 from runtime.gpu import Graph, staged, working_on
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
+_AT_A_TIME = 2  # models: one's small layers leave room on the GPU for another's
+
 
 class CudaEnsemble(Ensemble):
     """`modules` are those of `models`, on the device, in the type that they compute in; `autocast` is bf16's.
@@ -37,17 +39,22 @@ class CudaEnsemble(Ensemble):
         self._mean, self._std = (torch.tensor(values, device=device) for values in (IMAGENET_MEAN, IMAGENET_STD))
         self._inputs: dict[int, torch.Tensor] = {}
         self._graphs: list[Graph] = []
-        self._stream = pool = None
+        self._stream, lanes = None, [(None, None)]
         if device.type == "cuda":
-            self._stream, pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+            lanes = [(torch.cuda.Stream(device), torch.cuda.graph_pool_handle()) for _ in range(_AT_A_TIME)]
+            self._stream = lanes[0][0]
             torch.cuda.synchronize(device)  # the weights were loaded on another stream
+        self._streams = [stream for stream, _ in lanes]
         try:
             with working_on(device, self._stream):
                 for size in self.sizes:
                     x = torch.zeros(batch_size, 3, size, size, dtype=dtype, device=device)
                     self._inputs[size] = x.contiguous(memory_format=torch.channels_last)
-                for model, module in zip(self.models, modules, strict=True):
-                    self._graphs.append(record(self._forward(module, self._inputs[model.size]), self._stream, pool))
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)  # the inputs were made on one of the streams
+                for number, (model, module) in enumerate(zip(self.models, modules, strict=True)):
+                    forward = self._forward(module, self._inputs[model.size])
+                    self._graphs.append(record(forward, *lanes[number % len(lanes)]))
         except torch.OutOfMemoryError:
             self._give_up_graphs()
 
@@ -75,8 +82,13 @@ class CudaEnsemble(Ensemble):
             for size, batch in batches.items():
                 x = batch.to(self._device, non_blocking=True)
                 self._inputs[size][:count] = ((x.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
-            for graph in self._graphs:
-                graph.replay()
+            for stream in self._streams[1:]:
+                stream.wait_stream(self._stream)
+            for number, graph in enumerate(self._graphs):
+                with torch.cuda.stream(self._streams[number % len(self._streams)]):
+                    graph.replay()
+            for stream in self._streams[1:]:
+                self._stream.wait_stream(stream)
             return torch.stack([graph.result[:count] for graph in self._graphs], dim=1).cpu().numpy()
 
     def _staged(self, images: Sequence[np.ndarray], size: int) -> torch.Tensor:

@@ -40,7 +40,8 @@ class GpuThread:
 class Graph:
     """What `function` does on a GPU, recorded once; `replay` does it again, without Python's part of the work.
 
-    The function reads tensors that stay where they are and returns one, `result`, that is written anew each time.
+    The function reads tensors that stay where they are and returns one, `result`, that is written anew each time. It is
+    kept, with all that it refers to: a graph knows addresses alone, and would read weights that are gone.
     Graphs of one `pool` share their memory: only one may run at a time. Nothing else may use the GPU meanwhile.
     """
 
@@ -53,6 +54,7 @@ class Graph:
         with torch.cuda.graph(self._graph, pool=pool, stream=stream):
             self.result = function()
         self.replay = self._graph.replay
+        self._function = function
 
 
 @contextlib.contextmanager

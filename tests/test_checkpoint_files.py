@@ -40,7 +40,11 @@ def refusal(tmp_path, data):
     return str(raised.value)
 
 
-@pytest.mark.parametrize("data", [saved(), saved(_use_new_zipfile_serialization=False), rewritten(saved(), None)])
+@pytest.mark.parametrize(
+    "data",
+    [saved(), saved(_use_new_zipfile_serialization=False), rewritten(saved(), None)],
+    ids=["zip", "legacy", "zip by Python"],  # the bytes tell addresses, which differ between the processes of a run
+)
 def test_sound_files(tmp_path, data):
     check_file(io.BytesIO(data))
     (tmp_path / "file").write_bytes(data)

@@ -1,9 +1,12 @@
 """One thread for a GPU, halves, failures in a line, how many workers."""
 
+import contextlib
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 from runtime.errors import DeviceError
-from runtime.gpu import GpuThread, failures_are_told, in_halves, most_workers
+from runtime.gpu import GpuThread, Graph, failures_are_told, in_halves, most_workers
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +48,20 @@ def test_one_thread_makes_all_calls():
     assert len(threads) == 1 and threads != {threading.get_ident()}
     with pytest.raises(ZeroDivisionError):
         call(lambda: 1 // 0)
+
+
+def test_a_graph_keeps_what_it_reads(monkeypatch):
+    """It replays addresses: weights that nobody else refers to would be gone, and others lie in their place."""
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=None))
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: contextlib.nullcontext())
+    layer = torch.nn.Linear(1, 1)
+    weights, calls = weakref.ref(layer), []
+    stream = SimpleNamespace(synchronize=lambda: calls.append("waited"))
+    graph = Graph(lambda layer=layer: layer(torch.zeros(1)), stream, (0, 0))
+    del layer
+    gc.collect()
+    assert weights() is not None and calls == ["waited"] and graph.result.shape == (1,)
 
 
 def test_halves():
