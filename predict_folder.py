@@ -22,6 +22,11 @@ from collections.abc import Iterator
 import torch
 from tqdm import tqdm
 
+from engines.choice import ENGINES, choose_engine
+from engines.device import PRECISIONS, describe_device, device_notes, resolve_device, resolve_precision
+from engines.gpu import failures_are_told
+from faces.face_detector import FacenetDetector
+from faces.video import iter_frames
 from inference.ensemble import Ensemble, build_ensemble, default_batch_size
 from inference.faces import THRESHOLDS, FaceExtractor
 from inference.listing import list_videos, tell_left_out
@@ -39,14 +44,9 @@ from inference.results import (
 )
 from inference.sampling import evenly_spaced
 from inference.strategies import STRATEGIES
-from preprocessing.face_detector import FacenetDetector
-from preprocessing.video import iter_frames
 from runtime.command import positive, run_command, worker_count
 from runtime.cores import available_cores
-from runtime.device import PRECISIONS, describe_device, device_notes, resolve_device, resolve_precision
-from runtime.engines import ENGINES, choose_engine
 from runtime.errors import InputError, printable
-from runtime.gpu import failures_are_told
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
 from training.zoo.checkpoints import load_model

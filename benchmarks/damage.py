@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.containers import is_video_name
+from faces.containers import is_video_name
 
 MOST_BYTES, MOST_SECONDS = 3 * 10**9, 60
 _BOXES = (b"ftyp", b"moov", b"mvhd", b"trak", b"tkhd", b"mdia", b"mdhd", b"minf", b"stbl", b"stsd", b"stts", b"ctts")

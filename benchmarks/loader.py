@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.loader_recipe import Recipe
 from benchmarks.machine import processor
-from preprocessing.images import encode_image, read_image
+from faces.images import encode_image, read_image
 from training.datasets.classifier_dataset import ClassifierDataset
 from training.datasets.folds import Row, read_folds, training_rows
 from training.transforms.albu import split

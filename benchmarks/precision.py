@@ -17,15 +17,15 @@ import torch
 
 from benchmarks.machine import processor
 from benchmarks.predict import in_lanes
+from engines.choice import usable_engines
+from engines.device import resolve_device
+from faces.face_detector import FacenetDetector
+from faces.video import iter_frames
 from inference.ensemble import Ensemble, build_ensemble
 from inference.faces import THRESHOLDS, FaceExtractor, prepare_face
 from inference.sampling import evenly_spaced
 from inference.strategies import confident_strategy
-from preprocessing.face_detector import FacenetDetector
-from preprocessing.video import iter_frames
 from runtime.cores import available_cores
-from runtime.device import resolve_device
-from runtime.engines import usable_engines
 from training.zoo.checkpoints import load_model
 
 FRAMES, MOST_FACES, SIZE = 32, 127, 380

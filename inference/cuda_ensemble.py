@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from engines.gpu import Graph, staged, working_on
 from inference.ensemble import Ensemble, Images, Model
-from runtime.gpu import Graph, staged, working_on
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
 _AT_A_TIME = 2  # models: one's small layers leave room on the GPU for another's

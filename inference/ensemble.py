@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from inference.cuda_encoder import CudaEncoder, KernelSteps
-from inference.fold import fold_batch_norms
-from inference.native_encoder import NativeEncoder
-from runtime.device import DTYPES
-from runtime.engines import choose_engine
-from runtime.gpu import forbid_tf32, in_halves
-from runtime.openvino_engine import OpenVinoNetwork
+from engines.choice import choose_engine
+from engines.device import DTYPES
+from engines.fold import fold_batch_norms
+from engines.gpu import forbid_tf32, in_halves
+from engines.native.cuda_encoder import CudaEncoder, KernelSteps
+from engines.native.encoder import NativeEncoder
+from engines.openvino_engine import OpenVinoNetwork
 from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
 _BATCH = {"cuda": 64, "cpu": 2}  # on a CPU two images stay in the cache of a core
@@ -90,7 +90,7 @@ def build_ensemble(
 ) -> Ensemble:
     """Put classifiers, given as (name, module, input size), on a device at a precision; the modules are used up.
 
-    `engine` is one of `runtime.engines.ENGINES`. "openvino" is for a CPU, in fp32 or bf16, as is "native"; on a GPU
+    `engine` is one of `engines.choice.ENGINES`. "openvino" is for a CPU, in fp32 or bf16, as is "native"; on a GPU
     that is for fp16.
     """
     batch_size = batch_size or default_batch_size(device)

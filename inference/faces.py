@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from faces.crop import crop_face
+from faces.face_detector import FacenetDetector
+from faces.video import Frame, VideoError, VideoFrames, VideoInfo, in_chunks, iter_frames
 from inference.sampling import evenly_spaced
-from preprocessing.crop import crop_face
-from preprocessing.face_detector import FacenetDetector
-from preprocessing.video import Frame, VideoError, VideoFrames, VideoInfo, in_chunks, iter_frames
 from runtime.memory import MemoryBudget, default_budget
 
 THRESHOLDS = (0.7, 0.8, 0.8)  # MTCNN's, at inference
@@ -76,7 +76,7 @@ class VideoReader:
         try:
             indices, frames = zip(*iter_frames(path, select), strict=True)
             if any(frame.shape != frames[0].shape for frame in frames):
-                raise VideoError(path, "changes the size of its frames; read it with preprocessing.video.iter_frames")
+                raise VideoError(path, "changes the size of its frames; read it with faces.video.iter_frames")
         except VideoError as error:
             if self.verbose:
                 print(error)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from preprocessing.containers import is_video_name
+from faces.containers import is_video_name
 from preprocessing.data_root import METADATA
 from runtime.errors import InputError, printable
 

@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 import torch
 
+from faces.crop import crop_face
+from faces.video import VideoError, VideoInfo, iter_frames
 from inference.ensemble import Ensemble
 from inference.faces import Face, FaceExtractor, FoundFaces, compress_face, prepare_face
 from inference.sampling import spread_in_time
 from inference.strategies import Strategy
-from preprocessing.crop import crop_face
-from preprocessing.video import VideoError, VideoInfo, iter_frames
 from runtime.errors import DeviceError
 from runtime.files import file_identity
 

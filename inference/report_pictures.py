@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from faces.crop import crop_face
+from faces.video import VideoError, iter_frames
 from inference.faces import isotropically_resize_image
 from inference.pipeline import VideoResult
 from inference.sampling import evenly_spaced
-from preprocessing.crop import crop_face
-from preprocessing.video import VideoError, iter_frames
 from runtime.files import file_identity
 
 _FACES = 10  # of a video that are shown, from the first to the last

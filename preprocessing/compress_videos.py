@@ -18,12 +18,12 @@ import av
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from faces.pixels import UPRIGHT, to_rgb, turn_of
+from faces.video import READER, iter_frames
+from faces.video_file import VideoError, open_video, plain
 from preprocessing.data_root import DataRoot
 from preprocessing.outputs import new_file
-from preprocessing.pixels import UPRIGHT, to_rgb, turn_of
 from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage
-from preprocessing.video import READER, iter_frames
-from preprocessing.video_file import VideoError, open_video, plain
 from runtime.command import run_command
 from runtime.ranks import Ranks
 

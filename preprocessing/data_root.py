@@ -15,7 +15,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
-from preprocessing.containers import is_video_name, video_id
+from faces.containers import is_video_name, video_id
 from preprocessing.labels import is_fake, read_metadata
 from runtime.errors import InputError
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from faces.video import READER, in_chunks, iter_all_frames
 from preprocessing.data_root import DataRoot
 from preprocessing.extract_crops import FRAME_STEP
 from preprocessing.outputs import new_file
 from preprocessing.stage import DETECTOR_MODULES, Item, Made, Stage, add_common_flags, add_device_flag, run_stage
-from preprocessing.video import READER, in_chunks, iter_all_frames
 from runtime.command import positive, run_command
 from runtime.ranks import Ranks
 
@@ -94,7 +94,7 @@ def list_items(boxes: Path, data: DataRoot) -> list[Item]:
 
 
 def make_work(device: str, local_rank: int, scale: str, frame_step: int) -> Callable[[tuple[str, Path]], Made]:
-    from preprocessing.face_detector import FacenetDetector  # takes seconds to import: only where it is used
+    from faces.face_detector import FacenetDetector  # takes seconds to import: only where it is used
 
     detector = FacenetDetector.of_a_worker(device, local_rank, thresholds=THRESHOLDS, scale=scale)
 

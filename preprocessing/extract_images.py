@@ -16,10 +16,10 @@ import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from faces.video import READER, iter_all_frames
 from preprocessing.data_root import DataRoot
 from preprocessing.outputs import new_files
 from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage
-from preprocessing.video import READER, iter_all_frames
 from runtime.command import run_command
 from runtime.ranks import Ranks
 

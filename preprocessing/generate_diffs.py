@@ -21,8 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from faces.images import encode_image, list_crops, read_image
 from preprocessing.data_root import DataRoot
-from preprocessing.images import encode_image, list_crops, read_image
 from preprocessing.outputs import new_folder
 from preprocessing.pairs import scale_of
 from preprocessing.ssim import difference_mask

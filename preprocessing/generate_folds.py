@@ -32,9 +32,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from faces.images import Crop, list_crops
 from preprocessing.data_root import DataRoot, Video, read_data_root
 from preprocessing.extract_crops import FRAME_STEP
-from preprocessing.images import Crop, list_crops
 from preprocessing.people import people_of
 from preprocessing.stage import report_bad
 from runtime import limits

@@ -20,8 +20,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from faces.images import list_crops, read_image
 from preprocessing.data_root import DataRoot
-from preprocessing.images import list_crops, read_image
 from preprocessing.outputs import new_folder
 from preprocessing.stage import DETECTOR_MODULES, Item, Made, Stage, add_common_flags, add_device_flag, run_stage
 from runtime.command import run_command
@@ -64,7 +64,7 @@ def list_items(root: Path, data: DataRoot) -> list[Item]:
 
 
 def make_work(device: str, local_rank: int) -> Callable[[tuple[Path, Path]], Made]:
-    from preprocessing.face_detector import FacenetDetector  # takes seconds to import: only where it is used
+    from faces.face_detector import FacenetDetector  # takes seconds to import: only where it is used
 
     detector = FacenetDetector.of_a_worker(device, local_rank, thresholds=THRESHOLDS, scale="full", any_size=True)
 

@@ -26,11 +26,11 @@ from matplotlib.patheffects import withStroke
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from preprocessing.containers import video_id
+from faces.containers import video_id
+from faces.images import list_crops, read_image
+from faces.video import iter_all_frames
 from preprocessing.data_root import DataRoot, Video, read_data_root
 from preprocessing.extract_crops import Boxes, read_boxes
-from preprocessing.images import list_crops, read_image
-from preprocessing.video import iter_all_frames
 from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError, printable

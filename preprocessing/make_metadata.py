@@ -27,7 +27,7 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from preprocessing.containers import SUFFIXES, is_video_name, video_id
+from faces.containers import SUFFIXES, is_video_name, video_id
 from preprocessing.data_root import METADATA, read_part
 from preprocessing.labels import parse_label, read_metadata
 from preprocessing.stage import report_bad

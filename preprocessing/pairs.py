@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from preprocessing.video import VideoInfo, probe
+from faces.video import VideoInfo, probe
 from runtime.errors import ItemError
 from runtime.files import file_identity
 

@@ -223,8 +223,8 @@ def _worker_count(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
     if stage.device is not None:
         import torch  # which takes seconds
 
-        from runtime.device import resolve_device
-        from runtime.gpu import most_workers
+        from engines.device import resolve_device
+        from engines.gpu import most_workers
 
         device = resolve_device(stage.device, ranks.local_rank)
         if device.type == "cuda":
@@ -234,7 +234,7 @@ def _worker_count(stage: Stage, args: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def _tell_device(stage: Stage, ranks: Ranks) -> None:
-    from runtime.device import describe_device, device_notes, resolve_device
+    from engines.device import describe_device, device_notes, resolve_device
 
     device = resolve_device(stage.device, ranks.local_rank)
     print(f"{stage.name}: on {describe_device(device)}")

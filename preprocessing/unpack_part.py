@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from preprocessing.containers import SUFFIXES, is_video_name
+from faces.containers import SUFFIXES, is_video_name
 from preprocessing.data_root import METADATA, read_part
 from preprocessing.outputs import new_folder, tidy_if_unused
 from runtime.command import run_command

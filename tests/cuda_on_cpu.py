@@ -1,4 +1,4 @@
-"""CUDA kernels on the CPU: the sources of `runtime/native/*.cu` as C++, a thread for each of a block's."""
+"""CUDA kernels on the CPU: the sources of `engines/native/*.cu` as C++, a thread for each of a block's."""
 
 import ctypes
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-NATIVE = Path(__file__).resolve().parents[1] / "runtime" / "native"
+NATIVE = Path(__file__).resolve().parents[1] / "engines" / "native"
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 _HOST = r"""
 #include <barrier>
@@ -90,7 +90,7 @@ _SIGNATURES = {
 
 
 class HostKernels:
-    """As `runtime.cuda_kernels.CudaKernels`, for tensors in the CPU's memory."""
+    """As `engines.native.cuda_kernels.CudaKernels`, for tensors in the CPU's memory."""
 
     def __init__(self, name: str, folder: Path):
         signatures = _SIGNATURES[name]
@@ -123,7 +123,7 @@ class HostKernels:
 
 
 class HostGraph:
-    """As `runtime.gpu.Graph`."""
+    """As `engines.gpu.Graph`."""
 
     def __init__(self, function, stream, pool):
         self._function = function

@@ -2,9 +2,10 @@
 
 import pytest
 
-from runtime import native_engine, openvino_engine
+from engines import openvino_engine
+from engines.native import libraries
 
-needs_native = pytest.mark.skipif(native_engine.why_not() is not None, reason=str(native_engine.why_not()))
+needs_native = pytest.mark.skipif(libraries.why_not() is not None, reason=str(libraries.why_not()))
 needs_openvino = pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
 ENGINES = [
     "torch",

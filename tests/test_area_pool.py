@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from preprocessing.area_pool import NumpyImages, TorchImages
+from faces.area_pool import NumpyImages, TorchImages
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks.bounded import bounded
-from preprocessing import video, video_file
-from preprocessing.claims import claims
-from preprocessing.packets import H264
-from preprocessing.video import VideoError, iter_frames
-from preprocessing.video_file import MAX_FRAMES, MAX_TRACKS
+from faces import video, video_file
+from faces.claims import claims
+from faces.packets import H264
+from faces.video import VideoError, iter_frames
+from faces.video_file import MAX_FRAMES, MAX_TRACKS
 from tests import media
 
 MOST_BYTES, MOST_SECONDS = 10**9, 60
@@ -276,7 +276,7 @@ def test_pictures_larger_than_the_header_says(tmp_path, plain):
 
 def test_ever_new_parameter_sets(monkeypatch):
     """They are known by digests, and not for ever: beyond some they count as new, which costs time and no frame."""
-    monkeypatch.setattr("preprocessing.packets._MOST_PARAMETER_SETS", 3)
+    monkeypatch.setattr("faces.packets._MOST_PARAMETER_SETS", 3)
     inspector = H264(b"")
     assert [inspector.is_new(bytes([8, number])) for number in (1, 1, 2, 3, 4, 4, 1)] == [1, 0, 1, 1, 1, 1, 0]
     assert len(inspector.parameter_sets) == 3

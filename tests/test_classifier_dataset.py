@@ -9,8 +9,8 @@ import skimage.data
 import torch
 from torch.utils.data import DataLoader
 
+from faces.images import encode_image
 from inference.faces import prepare_face
-from preprocessing.images import encode_image
 from runtime.errors import InputError, ItemError
 from training.datasets.classifier_dataset import (
     ClassifierDataset,

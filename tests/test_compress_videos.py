@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
+from faces.video_file import VideoError
 from preprocessing import compress_videos
 from preprocessing.data_root import read_data_root
-from preprocessing.video_file import VideoError
 from tests import data, media
 
 

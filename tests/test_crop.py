@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from preprocessing.crop import crop_face
+from faces.crop import crop_face
 
 FRAME = np.arange(100 * 200 * 3, dtype=np.uint32).reshape(100, 200, 3)
 

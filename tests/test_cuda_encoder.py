@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from inference.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
-from inference.fold import fold_batch_norms
+from engines.fold import fold_batch_norms
+from engines.native.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
 from tests.cuda_on_cpu import COMPILER, HostKernels
 from training.zoo.classifiers import create_encoder
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from engines.fold import fold_batch_norms
+from engines.gpu import staged
+from engines.native.cuda_encoder import CudaEncoder, TorchSteps
 from inference import cuda_ensemble
-from inference.cuda_encoder import CudaEncoder, TorchSteps
 from inference.cuda_ensemble import CudaEnsemble
 from inference.ensemble import Model, build_ensemble, torch_logits
-from inference.fold import fold_batch_norms
 from runtime.errors import DeviceError
-from runtime.gpu import staged
 from tests import media
 from tests.cuda_on_cpu import HostGraph
 from training.zoo.checkpoints import load_model

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing import cuda_mtcnn
-from preprocessing.area_pool import NumpyImages
-from preprocessing.cuda_mtcnn import CudaNetworks, _layout
-from preprocessing.face_detector import FacenetDetector, _pyramid
+from faces import cuda_mtcnn
+from faces.area_pool import NumpyImages
+from faces.cuda_mtcnn import CudaNetworks, _layout
+from faces.face_detector import FacenetDetector, _pyramid
 from runtime.errors import DeviceError
 from tests import media
 from tests.cuda_on_cpu import COMPILER, HostGraph, HostKernels

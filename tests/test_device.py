@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from engines import device as device_module
+from engines.device import ChoiceError, describe_device, device_notes, resolve_device, resolve_precision
 from runtime import cores as cores_module
-from runtime import device as device_module
 from runtime.cores import available_cores
-from runtime.device import ChoiceError, describe_device, device_notes, resolve_device, resolve_precision
 
 
 @pytest.fixture

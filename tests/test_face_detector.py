@@ -7,9 +7,9 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
-from preprocessing import face_detector, mtcnn_boxes
-from preprocessing.face_detector import FacenetDetector
-from preprocessing.mtcnn import Networks
+from faces import face_detector, mtcnn_boxes
+from faces.face_detector import FacenetDetector
+from faces.mtcnn import Networks
 from tests import media
 from tests.engines import ENGINES
 
@@ -59,7 +59,7 @@ def test_same_boxes_as_facenet_pytorch(frames, oracle, engine):
 
 def test_same_boxes_by_the_path_of_a_gpu(frames, oracle, monkeypatch):
     """What runs on CUDA, on the CPU: all images at once, tables and pooling in torch."""
-    from preprocessing.area_pool import TorchImages
+    from faces.area_pool import TorchImages
 
     monkeypatch.setattr(Networks, "load", lambda self, images: TorchImages(images, torch.device("cpu")))
     assert_same(FacenetDetector(thresholds=THRESHOLDS, engine="torch").detect(frames), oracle)

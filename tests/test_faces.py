@@ -4,6 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from faces import video
+from faces.face_detector import FacenetDetector, Faces
+from faces.video import VideoError, iter_frames
 from inference.faces import (
     FaceExtractor,
     VideoReader,
@@ -12,9 +15,6 @@ from inference.faces import (
     prepare_face,
     put_to_center,
 )
-from preprocessing import video
-from preprocessing.face_detector import FacenetDetector, Faces
-from preprocessing.video import VideoError, iter_frames
 from tests import media
 
 

@@ -5,8 +5,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inference.cuda_encoder import CudaEncoder, TorchSteps
-from inference.fold import fold_batch_norms
+from engines.fold import fold_batch_norms
+from engines.native.cuda_encoder import CudaEncoder, TorchSteps
 from training.losses import split_loss
 from training.zoo.classifiers import NETWORKS
 

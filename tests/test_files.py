@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import evaluate
+from faces.images import read_image
 from preprocessing import make_metadata
 from preprocessing.extract_crops import read_boxes
 from preprocessing.generate_folds import read_pairs
-from preprocessing.images import read_image
 from preprocessing.inspect_data import load_landmarks
 from preprocessing.labels import read_metadata
 from runtime.errors import InputError, OutputError, UserError

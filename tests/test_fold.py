@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inference.fold import fold_batch_norms
+from engines.fold import fold_batch_norms
 from training.zoo.checkpoints import load_model
 
 

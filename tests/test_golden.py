@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+from engines import openvino_engine
+from faces.face_detector import FacenetDetector
+from faces.video import iter_frames
 from inference.ensemble import build_ensemble
 from inference.faces import THRESHOLDS, FaceExtractor
 from inference.pipeline import Pipeline
 from inference.sampling import evenly_spaced
 from inference.strategies import confident_strategy
 from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
-from preprocessing.face_detector import FacenetDetector
-from preprocessing.video import iter_frames
-from runtime import openvino_engine
 from tests import media
 from training.zoo.checkpoints import load_model
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from engines.gpu import GpuThread, Graph, failures_are_told, in_halves, most_workers
 from runtime.errors import DeviceError
-from runtime.gpu import GpuThread, Graph, failures_are_told, in_halves, most_workers
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ import os, torch
 torch.set_float32_matmul_precision("high")
 torch.backends.fp32_precision = "tf32"
 torch.backends.cudnn.conv.fp32_precision = "tf32"
-from runtime.gpu import forbid_tf32
+from engines.gpu import forbid_tf32
 forbid_tf32()
 backends = torch.backends
 print(backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from preprocessing import png
-from preprocessing.images import encode_image, list_crops, read_image
-from preprocessing.picture_size import picture_size
+from faces import png
+from faces.images import encode_image, list_crops, read_image
+from faces.picture_size import picture_size
 from runtime.errors import ItemError
 
 FACE = np.ascontiguousarray(skimage.data.astronaut()[:120, 100:201])

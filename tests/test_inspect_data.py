@@ -12,7 +12,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
 
-from preprocessing.crop import crop_face
+from faces.crop import crop_face
 from preprocessing.data_root import read_data_root
 from preprocessing.extract_crops import read_boxes
 from preprocessing.inspect_data import Panel, Sheet, choose_frames, crops_of, draw, load_sheet, main, shortened

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
+from faces.face_detector import FacenetDetector
 from preprocessing import make_sample_data
-from preprocessing.face_detector import FacenetDetector
 from preprocessing.make_sample_data import fake_frames, main, make_data_root, real_frames
 from tests.media import opencv_frames
 

@@ -6,7 +6,7 @@ import torch
 from facenet_pytorch.models.utils.detect_face import nms_numpy
 from torchvision.ops import nms
 
-from preprocessing import mtcnn_boxes
+from faces import mtcnn_boxes
 
 
 def boxes_of(draw, count, *, whole):

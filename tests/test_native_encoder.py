@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from inference.fold import fold_batch_norms
-from inference.native_encoder import NativeEncoder
+from engines.fold import fold_batch_norms
+from engines.native.encoder import NativeEncoder
 from tests.engines import needs_native
 from training.zoo.classifiers import NETWORKS, create_encoder
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.mtcnn import Networks
-from preprocessing.native_mtcnn import NativeNetworks
+from faces.mtcnn import NativeNetworks, Networks
 from tests import media
 from tests.engines import needs_native
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from inference.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
+from engines.fold import fold_batch_norms
+from engines.native import cuda_kernels
+from engines.native.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
+from faces.face_detector import FacenetDetector
 from inference.cuda_ensemble import CudaEnsemble
 from inference.ensemble import build_ensemble
-from inference.fold import fold_batch_norms
-from preprocessing.face_detector import FacenetDetector
-from runtime import cuda_kernels
 from runtime.errors import DeviceError
 from tests import media
 from tests import test_train_classifier as trainer

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from runtime import openvino_engine
+from engines import openvino_engine
 
 ROOT = Path(__file__).resolve().parents[1]
 # in a process of its own, as it dies of SIGSEGV where this goes wrong
 _SIGNAL_AFTERWARDS = """
 import gc, os, signal
 import numpy as np, torch
-from runtime.openvino_engine import OpenVinoNetwork
+from engines.openvino_engine import OpenVinoNetwork
 
 caught = []
 signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))

@@ -2,8 +2,8 @@
 
 import pytest
 
+from faces.video import VideoInfo
 from preprocessing import pairs
-from preprocessing.video import VideoInfo
 from runtime.errors import ItemError
 
 REAL = {"width": 1920, "height": 1080, "frame_count": 300, "rate": 30.0}

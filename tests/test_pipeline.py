@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from faces.video import VideoError, iter_frames
 from inference.ensemble import Ensemble, Model, build_ensemble
 from inference.faces import Face, FaceExtractor
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline
 from inference.sampling import evenly_spaced
 from inference.strategies import mean_strategy
-from preprocessing.video import VideoError, iter_frames
 from runtime.errors import DeviceError
 from tests import media
 from tests.test_faces import ScriptedDetector, faces_at

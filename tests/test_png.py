@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from preprocessing import png
+from faces import png
 
 FACE = np.ascontiguousarray(skimage.data.astronaut()[:120, 100:201, ::-1])  # BGR
 RLE = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import predict_folder
-from runtime import openvino_engine
+from engines import openvino_engine
 from tests import media
 from tests.engines import needs_native
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 
-from preprocessing import pixels, video
-from preprocessing.video import iter_frames, probe
+from faces import pixels, video
+from faces.video import iter_frames, probe
 from tests import media
 
 FRAMES = 48
@@ -308,7 +308,7 @@ def test_pixels_that_are_not_square_are_named(tmp_path, pictures):
 
 
 def test_interlaced_sequences_are_told_from_their_header(tmp_path, pictures):
-    from preprocessing.packets import H264, UNDECIDED
+    from faces.packets import H264, UNDECIDED
 
     path = media.write_video(
         tmp_path / "v.mp4", pictures, options={"flags": "+ildct+ilme", "x264-params": "tff=1:keyint=12"}

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 import predict_folder
+from faces.video import iter_frames
 from inference import report_pictures
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult, apply_strategy
 from inference.report import write_report
 from inference.report_pictures import choose_faces, read_pictures
 from inference.strategies import STRATEGIES
-from preprocessing.video import iter_frames
 from runtime.errors import OutputError
 from runtime.files import file_identity
 from tests import media

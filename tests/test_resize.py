@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocessing import resize
-from preprocessing.resize import resize_rgb
+from engines.native.halve import halve
+from faces import resize
+from faces.resize import resize_rgb
 from tests.engines import needs_native
 
 
@@ -23,7 +24,7 @@ def pillow(image, width, height):
     return np.asarray(across.resize((width, height)))
 
 
-INNERS = [pytest.param(resize._inner_native, marks=needs_native), resize._inner_torch]
+INNERS = [pytest.param(halve, marks=needs_native), resize._inner_torch]
 
 
 @pytest.mark.parametrize("inner", INNERS)

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from preprocessing import video, video_file
-from preprocessing.packets import ALONE, SHOWN, START
-from preprocessing.video import VideoError, iter_frames
+from faces import video, video_file
+from faces.packets import ALONE, SHOWN, START
+from faces.video import VideoError, iter_frames
 from tests import media
 
 ENCODINGS = {

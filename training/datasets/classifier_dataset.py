@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from preprocessing.images import read_image
+from faces.images import read_image
 from runtime import limits
 from runtime.errors import InputError, ItemError
 from runtime.files import read_file

@@ -38,12 +38,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is run
 
+from engines.device import resolve_device
+from engines.gpu import forbid_tf32
 from runtime.command import MOST_WORKERS, run_command, whole
 from runtime.cores import available_cores
-from runtime.device import resolve_device
 from runtime.errors import InputError, OutputError, TrainingError, printable
 from runtime.files import remove_leftovers, temporary_name, whole_file
-from runtime.gpu import forbid_tf32
 from training.datasets.classifier_dataset import ClassifierDataset
 from training.datasets.folds import Row, check_apart, read_folds, training_rows, validation_rows
 from training.datasets.loaders import BrokenSamples, batches_of, create_loader

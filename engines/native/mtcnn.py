@@ -1,20 +1,19 @@
-"""MTCNN's networks on kernels of our own (`runtime/native/mtcnn.cpp`), for CPUs with AMX: `mtcnn.Networks`, in fp32.
+"""MTCNN's networks on kernels of our own (`engines/native/mtcnn.cpp`), for CPUs with AMX, in fp32.
 
 Numbers are three bf16 parts, 24 bits of mantissa, summed in fp32: boxes are those of the other engines. Nothing is
 compiled for a size, so images may come in ever other ones.
 """
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import nn
 
-from preprocessing.area_pool import NumpyImages
-from preprocessing.mtcnn import DenseProposals, Pyramid
-from runtime.native_engine import NativeObject
+from engines.native.libraries import NativeObject
 
 _PNET, _RNET, _ONET = range(3)
 _POOLS = {_PNET: (2, 0, 0), _RNET: (3, 3, 0), _ONET: (3, 3, 2, 0)}  # windows of max pooling after each convolution
@@ -22,7 +21,14 @@ _BOXES = 512  # to a call, which bounds memory
 _FLOATS, _INTS = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int32)
 
 
-class NativeNetworks(DenseProposals):
+class TableImages(Protocol):
+    """Images as tables of sums: `tables`, int32 (h + 1, w + 1, 3) each, and `sizes`, (h, w) each."""
+
+    tables: Sequence[np.ndarray]
+    sizes: Sequence[tuple[int, int]]
+
+
+class NativeMtcnn:
     """The three networks. Threads may call at once. Raises NativeError where the library can't be had."""
 
     def __init__(self):
@@ -58,12 +64,11 @@ class NativeNetworks(DenseProposals):
         pointers = [array.ctypes.data_as(_FLOATS) for array in arrays] + ([None] if slope is None else [])
         self._detector.call("layer", number, channels, outputs, rows, taps, pool, *pointers)
 
-    def load(self, images: Sequence[np.ndarray]) -> NumpyImages:
-        """Make the images ready for `propose` and `refine`."""
-        return NumpyImages(images)
-
-    def propose(self, images: NumpyImages, pyramid: Pyramid) -> Iterator[tuple[int, float, np.ndarray]]:
-        """As `mtcnn.Networks.propose`."""
+    def propose(
+        self, images: TableImages, pyramid: Callable[[int], Iterable[float]]
+    ) -> Iterator[tuple[int, float, np.ndarray]]:
+        """PNet over every image at every scale that `pyramid` gives for its shorter side: (number of the image, scale,
+        maps (h', w', 6))."""
         for number, (table, (from_height, from_width)) in enumerate(zip(images.tables, images.sizes, strict=True)):
             for scale in pyramid(min(from_height, from_width)):
                 height, width = int(from_height * scale + 1), int(from_width * scale + 1)
@@ -72,8 +77,9 @@ class NativeNetworks(DenseProposals):
                 self._detector.call("propose", table.ctypes.data_as(_INTS), *shape, maps.ctypes.data_as(_FLOATS))
                 yield number, scale, maps
 
-    def refine(self, images: NumpyImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> list[np.ndarray]:
-        """As `mtcnn.Networks.refine`."""
+    def refine(self, images: TableImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> list[np.ndarray]:
+        """RNet (size 24) or ONet (size 48) over boxes (int, (n, 4)) of the images `numbers`: probability of a face, box
+        regression and, from ONet, landmarks."""
         parts = [
             self._refine(images, numbers[start : start + _BOXES], boxes[start : start + _BOXES], size)
             for start in range(0, len(boxes), _BOXES)
@@ -82,7 +88,7 @@ class NativeNetworks(DenseProposals):
         probability = outputs[:, :2].softmax(dim=1)[:, 1]
         return [part.numpy() for part in (probability, outputs[:, 2:6], outputs[:, 6:]) if part.numel()]
 
-    def _refine(self, images: NumpyImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
+    def _refine(self, images: TableImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
         network = _RNET if size == 24 else _ONET
         count = len(boxes)
         tables = (_INTS * count)(*(images.tables[number].ctypes.data_as(_INTS) for number in numbers))

@@ -1,4 +1,4 @@
-"""CUDA kernels of our own (`runtime/native/*.cu`), compiled at their first use by NVRTC, which comes with PyTorch.
+"""CUDA kernels of our own (`engines/native/*.cu`), compiled at their first use by NVRTC, which comes with PyTorch.
 
     kernels = CudaKernels("efficientnet", device)
     kernels.launch("finish", (blocks, 1, 1), (256, 1, 1), values, bias, None, 1, 24, Long(1000))
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
+from engines.native.libraries import NativeError
 from runtime.errors import DeviceError
-from runtime.native_engine import NativeError
 
-_SOURCES = Path(__file__).resolve().parent / "native"
+_SOURCES = Path(__file__).resolve().parent
 SOURCES = ("efficientnet", "area_pool")
 Argument = torch.Tensor | int | ctypes.c_longlong | None
 Long = ctypes.c_longlong  # an argument of 64 bits; Python's own integers are passed as 32

@@ -6,7 +6,6 @@ vectorised one's) then gives Pillow's result everywhere but in the two outermost
 recomputes. Whether that holds on this processor is tried once; where it does not, Pillow does it all.
 """
 
-import ctypes
 from functools import cache
 
 import numpy as np
@@ -14,7 +13,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from runtime import native_engine
+from engines.native import libraries
+from engines.native.halve import halve
 
 _STRIP = 16  # pixels of the image's edge that its two outermost output lines can depend on, and then some
 _EDGE = 2
@@ -36,7 +36,7 @@ def _resize_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _halve(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[0] // 2, image.shape[1] // 2
-    result = _inner(image, width, height)
+    result = _inner(image)
     half = _STRIP // 2
     result[:_EDGE] = _resize_pillow(image[:_STRIP], width, half)[:_EDGE]
     result[-_EDGE:] = _resize_pillow(image[-_STRIP:], width, half)[-_EDGE:]
@@ -45,21 +45,14 @@ def _halve(image: np.ndarray) -> np.ndarray:
     return result
 
 
-def _inner(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    return (_inner_torch if native_engine.why_not() else _inner_native)(image, width, height)
+def _inner(image: np.ndarray) -> np.ndarray:
+    return _inner_torch(image) if libraries.why_not() else halve(image)
 
 
-def _inner_torch(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def _inner_torch(image: np.ndarray) -> np.ndarray:
     source = torch.as_tensor(image)[None].permute(0, 3, 1, 2)  # channels_last as it lies
-    return F.interpolate(source, size=(height, width), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
-
-
-def _inner_native(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    image, result = np.ascontiguousarray(image), np.empty((height, width, 3), np.uint8)
-    source, target = (array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)) for array in (image, result))
-    if native_engine.library("halve").halve(source, height, width, target):
-        raise MemoryError
-    return result
+    size = image.shape[0] // 2, image.shape[1] // 2
+    return F.interpolate(source, size=size, mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
 @cache

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 
-from preprocessing.packets import ALONE, CHANGE, DAMAGED, REFERENCE, SHOWN, START, UNDECIDED, inspector_of
-from preprocessing.pixels import notes_on, to_rgb
-from preprocessing.video_file import MAX_FRAMES, VideoError, check_count, choose_track, open_track, plain
+from faces.packets import ALONE, CHANGE, DAMAGED, REFERENCE, SHOWN, START, UNDECIDED, inspector_of
+from faces.pixels import notes_on, to_rgb
+from faces.video_file import MAX_FRAMES, VideoError, check_count, choose_track, open_track, plain
 
 READER = 2  # raised when the same file gives other frames than before
 

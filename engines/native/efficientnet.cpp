@@ -1,6 +1,6 @@
 // EfficientNet's encoder on CPUs with AMX and AVX512-bf16: normalised images in, the last feature map out.
 //
-// Built by runtime/native_engine.py, called by inference/native_encoder.py. What makes it fast: the expanding
+// Built by engines/native/libraries.py, called by engines/native/encoder.py. What makes it fast: the expanding
 // convolution, its SiLU and the depthwise convolution go over a strip of 32 channels that stays in the cache, where engines
 // that work layer by layer write and read it all; SiLU costs a third of what division and a long exponential cost.
 //

@@ -2,7 +2,7 @@
 
 Shapes are few, whatever the sizes of images and the numbers of boxes, because cuDNN prepares each of them anew: the
 sides of canvases are multiples of 64, batches are filled up. Only the cells that may show a face leave the GPU. Area
-averages are our kernel's (`runtime/native/area_pool.cu`).
+averages are our kernel's (`engines/native/area_pool.cu`).
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -15,10 +15,10 @@ from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import nn
 from torch.nn import functional as F
 
-from preprocessing.area_pool import TorchImages
-from preprocessing.mtcnn import DenseProposals, Networks, Outputs, Pyramid, least_logit
-from runtime.cuda_kernels import CudaKernels
-from runtime.gpu import GpuThread, Graph, forbid_tf32, staged
+from engines.gpu import GpuThread, Graph, forbid_tf32, staged
+from engines.native.cuda_kernels import CudaKernels
+from faces.area_pool import TorchImages
+from faces.mtcnn import DenseProposals, Networks, Outputs, Pyramid, least_logit
 
 _STEP = 64  # canvases' sides are multiples of it
 _PIXELS = 2**22  # of canvases that PNet sees at a time, unless one has more: 0.6 GB of activations

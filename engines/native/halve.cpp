@@ -1,7 +1,7 @@
 // Pillow's default resize (bicubic, antialiased) of RGB images to exactly half their size, to the bit, but for the two
 // outermost rows and columns of the result, whose weights are others: those are left as they are.
 //
-// Built by runtime/native_engine.py, called by preprocessing/resize.py. At a scale of 2 Pillow's weights are multiples of
+// Built by engines/native/libraries.py, called by halve.py. At a scale of 2 Pillow's weights are multiples of
 // 1/256, so that its 22-bit fixed point and this 8-bit one round alike: across first, to whole pixel values, then down.
 
 #include <algorithm>

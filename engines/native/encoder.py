@@ -1,4 +1,4 @@
-"""EfficientNet encoders on kernels of our own (`runtime/native/efficientnet.cpp`), for CPUs with AMX.
+"""EfficientNet encoders on kernels of our own (`engines/native/efficientnet.cpp`), for CPUs with AMX.
 
     module.encoder = NativeEncoder(module.encoder, size=380, precision="bf16")
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from runtime.native_engine import NativeObject
+from engines.native.libraries import NativeObject
 
 _PLANES = {"bf16": 1, "fp32": 3}
 _FLOATS = ctypes.POINTER(ctypes.c_float)

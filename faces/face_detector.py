@@ -6,7 +6,7 @@
 
 What makes it faster and leaves the boxes as they are: area pooling by integral images (`area_pool.py`), Pillow's
 half-size resize without Pillow (`resize.py`), the networks on other engines (`mtcnn.py`,
-`native_mtcnn.py`, `cuda_mtcnn.py`), batches over frames, also of boxes (`mtcnn_boxes.py`).
+`cuda_mtcnn.py`), batches over frames, also of boxes (`mtcnn_boxes.py`).
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,10 +17,13 @@ import numpy as np
 import torch
 from facenet_pytorch.models.utils.detect_face import bbreg, rerec
 
-from preprocessing.area_pool import NumpyImages, TorchImages
-from preprocessing.cuda_mtcnn import GpuImages, on_gpu
-from preprocessing.mtcnn import Networks, Pyramid
-from preprocessing.mtcnn_boxes import (
+from engines.choice import choose_engine
+from engines.device import resolve_device
+from engines.gpu import failures_are_told, in_halves
+from faces.area_pool import NumpyImages, TorchImages
+from faces.cuda_mtcnn import GpuImages, on_gpu
+from faces.mtcnn import NativeNetworks, Networks, Pyramid
+from faces.mtcnn_boxes import (
     CELL,
     hold_pixels,
     proposals,
@@ -28,11 +31,7 @@ from preprocessing.mtcnn_boxes import (
     suppress_each,
     windows_of,
 )
-from preprocessing.native_mtcnn import NativeNetworks
-from preprocessing.resize import resize_rgb
-from runtime.device import resolve_device
-from runtime.engines import choose_engine
-from runtime.gpu import failures_are_told, in_halves
+from faces.resize import resize_rgb
 
 MIN_FACE_SIZE = 20
 FACTOR = 0.709
@@ -60,7 +59,7 @@ class FacenetDetector:
 
     `scale` says at what size frames are searched: "half" (width // 2 by height // 2, what the released pipeline does
     everywhere), "full", or "auto", the write-up's rule by the wider side: below 300 pixels 2x, to 1000 as it is, above
-    half, above 1900 a third. `engine` is one of `runtime.engines.ENGINES`. `threads` is how many threads may call
+    half, above 1900 a third. `engine` is one of `engines.choice.ENGINES`. `threads` is how many threads may call
     `detect` at once, each working on one core. `any_size` is for images that come in ever other sizes, as crops do.
     `best_batch` is how many frames to give at a time. Raises ChoiceError for an engine that can't be had here.
     """

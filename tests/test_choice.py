@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from runtime import cuda_kernels, engines, native_engine, openvino_engine
-from runtime.device import ChoiceError
-from runtime.engines import choose_engine, usable_engines
+from engines import openvino_engine
+from engines.choice import ENGINES, choose_engine, usable_engines
+from engines.device import ChoiceError
+from engines.native import cuda_kernels, libraries
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -13,7 +14,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 @pytest.fixture
 def having(monkeypatch):
     def simulate(native, openvino):
-        monkeypatch.setattr(native_engine, "why_not", lambda: None if native else "no compiler")
+        monkeypatch.setattr(libraries, "why_not", lambda: None if native else "no compiler")
         monkeypatch.setattr(openvino_engine, "is_installed", lambda: openvino)
 
     return simulate
@@ -54,4 +55,4 @@ def test_what_can_not_be_had(having):
         choose_engine("openvino", CUDA)
     with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, torch"):
         choose_engine("tpu", CPU)
-    assert engines.ENGINES[0] == "auto"
+    assert ENGINES[0] == "auto"

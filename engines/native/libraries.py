@@ -1,4 +1,4 @@
-"""Kernels of our own for the CPU, in C++ (`runtime/native/`): compiled at their first use, kept in the user's cache.
+"""Kernels of our own for the CPU, in C++ (`engines/native/`): compiled at their first use, kept in the user's cache.
 
     library("efficientnet")  ->  ctypes.CDLL
 
@@ -15,9 +15,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from runtime.native_cache import NativeError, cache_folder, finish, is_ours
+from engines.native.cache import NativeError, cache_folder, finish, is_ours
 
-_SOURCES = Path(__file__).resolve().parent / "native"
+_SOURCES = Path(__file__).resolve().parent
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-w")
 # features of the processor that are needed, as Linux names them, and the compiler's flags for them

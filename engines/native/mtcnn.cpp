@@ -1,7 +1,7 @@
 // MTCNN's networks on CPUs with AMX and AVX512-bf16, in fp32: integral images in; PNet's maps, or a line for each box,
 // out.
 //
-// Built by runtime/native_engine.py, called by preprocessing/native_mtcnn.py. Area pooling writes what the first
+// Built by engines/native/libraries.py, called by mtcnn.py. Area pooling writes what the first
 // convolution reads. A tensor lies as [planes][height * width][channels]: a row of a convolution's window is then one run
 // of numbers, whatever the channels, and 16 windows side by side are a tile that overlaps itself.
 

@@ -9,8 +9,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from preprocessing import png
-from preprocessing.picture_size import picture_size
+from faces import png
+from faces.picture_size import picture_size
 from runtime import limits
 from runtime.errors import ItemError
 from runtime.files import read_file

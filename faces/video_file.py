@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import av
 from av.stream import Discard, Disposition
 
-from preprocessing.claims import claims
-from preprocessing.containers import CONTAINERS
+from faces.claims import claims
+from faces.containers import CONTAINERS
 from runtime.errors import ItemError
 
 # what keeps the memory of a hostile file bounded

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer, Type
 
-from preprocessing.video_file import check_size
+from faces.video_file import check_size
 
 _BT601 = 5  # FFmpeg's number, in both of its enumerations
 _KNOWN_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9, 10)  # that swscale converts from, in FFmpeg's AVColorSpace

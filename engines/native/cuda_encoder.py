@@ -1,4 +1,4 @@
-"""EfficientNet encoders in fp16 on a GPU, on kernels of our own (`runtime/native/efficientnet.cu`) and cuBLAS.
+"""EfficientNet encoders in fp16 on a GPU, on kernels of our own (`engines/native/efficientnet.cu`) and cuBLAS.
 
     module.encoder = CudaEncoder(module.encoder, KernelSteps(device), device)
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from runtime.cuda_kernels import CudaKernels, Long
+from engines.native.cuda_kernels import CudaKernels, Long
 
 _BLOCKS = ("DepthwiseSeparableConv", "InvertedResidual")
 _TALL = {1: 8, 2: 4}  # rows of a tile, by the stride

@@ -12,8 +12,9 @@ import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import nn
 
-from preprocessing.area_pool import NumpyImages, TorchImages
-from runtime.openvino_engine import OpenVinoNetwork
+from engines.native.mtcnn import NativeMtcnn
+from engines.openvino_engine import OpenVinoNetwork
+from faces.area_pool import NumpyImages, TorchImages
 
 _BATCH = 512  # boxes to a batch of the second and third network, as in facenet-pytorch
 Outputs = list[np.ndarray]
@@ -131,6 +132,14 @@ class Networks(DenseProposals):
         batches = [slice(start, start + _BATCH) for start in range(0, len(boxes), _BATCH)]
         parts = [run(images.pool_boxes(numbers[batch], boxes[batch], size)) for batch in batches]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+class NativeNetworks(NativeMtcnn, DenseProposals):
+    """The networks on kernels of our own. Raises NativeError where they can't be had."""
+
+    def load(self, images: Sequence[np.ndarray]) -> NumpyImages:
+        """Make the images ready for `propose` and `refine`."""
+        return NumpyImages(images)
 
 
 def _torch_runner(module: nn.Module) -> Callable[[np.ndarray | torch.Tensor], Outputs]:

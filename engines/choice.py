@@ -2,8 +2,9 @@
 
 import torch
 
-from runtime import cuda_kernels, native_engine, openvino_engine
-from runtime.device import ChoiceError
+from engines import openvino_engine
+from engines.device import ChoiceError
+from engines.native import cuda_kernels, libraries
 
 ENGINES = ("auto", "native", "openvino", "torch")
 
@@ -35,4 +36,4 @@ def usable_engines(device: torch.device) -> list[str]:
 
 
 def _why_not_native(device: torch.device) -> str | None:
-    return native_engine.why_not() if device.type == "cpu" else cuda_kernels.why_not(device)
+    return libraries.why_not() if device.type == "cpu" else cuda_kernels.why_not(device)

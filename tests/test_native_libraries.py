@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import native_cache, native_engine
-from runtime.native_engine import NativeError, library
+from engines.native import cache, libraries
+from engines.native.libraries import NativeError, library
 from tests.engines import needs_native
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def fresh(monkeypatch, tmp_path):
     """As in a new process of another user: nothing loaded, nothing compiled."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native_engine._load.cache_clear()
-    native_engine.why_not.cache_clear()
+    libraries._load.cache_clear()
+    libraries.why_not.cache_clear()
     yield tmp_path / "cache" / "dfdc-deepfake-challenge"
-    native_engine._load.cache_clear()
-    native_engine.why_not.cache_clear()
+    libraries._load.cache_clear()
+    libraries.why_not.cache_clear()
 
 
 @needs_native
@@ -33,7 +33,7 @@ def test_compiled_once(fresh, monkeypatch):
     library("halve")
     (compiled,) = fresh.iterdir()  # and no temporary file
     assert compiled.name.startswith("halve-") and compiled.suffix == ".so"
-    native_engine._load.cache_clear()
+    libraries._load.cache_clear()
     monkeypatch.setenv("CXX", "false")
     library("halve")  # nothing is compiled again
 
@@ -43,18 +43,18 @@ def test_another_source_is_compiled_anew(fresh, monkeypatch, tmp_path):
     sources = tmp_path / "native"
     sources.mkdir()
     for name in ("amx.h", "halve.cpp"):
-        (sources / name).write_bytes((native_engine._SOURCES / name).read_bytes())
-    monkeypatch.setattr(native_engine, "_SOURCES", sources)
+        (sources / name).write_bytes((libraries._SOURCES / name).read_bytes())
+    monkeypatch.setattr(libraries, "_SOURCES", sources)
     library("halve")
     (sources / "amx.h").write_text((sources / "amx.h").read_text() + "\n// changed\n")
-    native_engine._load.cache_clear()
+    libraries._load.cache_clear()
     library("halve")
     assert len(list(fresh.iterdir())) == 2
 
 
 @needs_native
 def test_processes_that_start_together(tmp_path):
-    code = "from runtime.native_engine import library; library('halve'); print('loaded')"
+    code = "from engines.native.libraries import library; library('halve'); print('loaded')"
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", code]
     processes = [subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -63,9 +63,9 @@ def test_processes_that_start_together(tmp_path):
 
 
 def test_another_processor(fresh, monkeypatch):
-    monkeypatch.setattr(native_engine, "_processor_features", lambda: {"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+    monkeypatch.setattr(libraries, "_processor_features", lambda: {"avx512f", "avx512bw", "avx512dq", "avx512vl"})
     expected = "the processor lacks amx_bf16, amx_tile, avx512_bf16, bmi2, fma"
-    assert native_engine.why_not() == expected
+    assert libraries.why_not() == expected
     with pytest.raises(NativeError, match=expected):
         library("mtcnn")
     assert not fresh.exists()
@@ -73,13 +73,13 @@ def test_another_processor(fresh, monkeypatch):
 
 @pytest.fixture
 def any_processor(monkeypatch):
-    monkeypatch.setattr(native_engine, "_processor_features", lambda: set(native_engine._NEEDS))
+    monkeypatch.setattr(libraries, "_processor_features", lambda: set(libraries._NEEDS))
 
 
 def test_no_compiler(fresh, any_processor, monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert native_engine.why_not() == "there is no C++ compiler; install g++, or name one in CXX"
+    assert libraries.why_not() == "there is no C++ compiler; install g++, or name one in CXX"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_compiler_that_fails(fresh, any_processor, monkeypatch, tmp_path, compil
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("CXX", compiler)
-    assert native_engine.why_not().startswith(expected)
+    assert libraries.why_not().startswith(expected)
     assert not list(fresh.iterdir())  # nothing half-made
 
 
@@ -106,13 +106,13 @@ def test_what_was_compiled_is_no_library(fresh, any_processor, monkeypatch, tmp_
     odd.write_text('#!/bin/sh\nfor last; do :; done\necho junk > "$last"\n')
     odd.chmod(0o755)
     monkeypatch.setenv("CXX", str(odd))
-    assert native_engine.why_not().startswith("what was compiled can't be loaded (")
+    assert libraries.why_not().startswith("what was compiled can't be loaded (")
 
 
 def test_cache_that_can_not_be_written(fresh, any_processor, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert native_engine.why_not().startswith(f"{tmp_path}/file/dfdc-deepfake-challenge can't be written (")
+    assert libraries.why_not().startswith(f"{tmp_path}/file/dfdc-deepfake-challenge can't be written (")
 
 
 def test_no_home(fresh, any_processor, monkeypatch):
@@ -120,7 +120,7 @@ def test_no_home(fresh, any_processor, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-    assert native_engine.why_not() == "there is no home directory for what is compiled; set XDG_CACHE_HOME"
+    assert libraries.why_not() == "there is no home directory for what is compiled; set XDG_CACHE_HOME"
 
 
 # the cache: what lies there is run
@@ -129,21 +129,21 @@ def test_no_home(fresh, any_processor, monkeypatch):
 def loaded_anew(monkeypatch):
     """Whether the library is compiled again at its next use."""
     compiled = []
-    compile_it = native_engine._compile
-    monkeypatch.setattr(native_engine, "_compile", lambda command: compiled.append(command) or compile_it(command))
-    native_engine._load.cache_clear()
+    compile_it = libraries._compile
+    monkeypatch.setattr(libraries, "_compile", lambda command: compiled.append(command) or compile_it(command))
+    libraries._load.cache_clear()
     assert library("halve").halve() == 7
     return bool(compiled)
 
 
-needs_compiler = pytest.mark.skipif(not any(map(shutil.which, native_engine._COMPILERS)), reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, libraries._COMPILERS)), reason="no C++ compiler")
 
 
 @pytest.fixture
 def small(fresh, monkeypatch, tmp_path):
     """Sources that any processor can run, compiled in no time."""
-    monkeypatch.setattr(native_engine, "_SOURCES", tmp_path / "native")
-    monkeypatch.setattr(native_engine, "_NEEDS", {})
+    monkeypatch.setattr(libraries, "_SOURCES", tmp_path / "native")
+    monkeypatch.setattr(libraries, "_NEEDS", {})
     (tmp_path / "native").mkdir()
     (tmp_path / "native" / "amx.h").touch()
     source = 'extern "C" int amx_request() { return 0; }\nextern "C" int halve() { return 7; }\n'
@@ -153,7 +153,7 @@ def small(fresh, monkeypatch, tmp_path):
 
 @pytest.fixture
 def halve(small):
-    return native_engine._compiled("halve")[0]
+    return libraries._compiled("halve")[0]
 
 
 def empty(path):
@@ -214,15 +214,15 @@ def test_a_library_that_is_not_as_it_was_made(halve, monkeypatch, damage):
     os.replace(copy, halve)
     damage(halve)
     assert loaded_anew(monkeypatch)
-    assert native_cache.is_ours(halve) and list(halve.parent.iterdir()) == [halve]
+    assert cache.is_ours(halve) and list(halve.parent.iterdir()) == [halve]
 
 
 @needs_compiler
 def test_a_library_that_can_not_be_loaded_here(halve, monkeypatch):
     """As of a machine with the same home directory and a newer system."""
     halve.write_bytes(b"another system's")
-    native_cache.finish(halve)
-    assert native_cache.is_ours(halve) and loaded_anew(monkeypatch)
+    cache.finish(halve)
+    assert cache.is_ours(halve) and loaded_anew(monkeypatch)
 
 
 @needs_compiler
@@ -241,49 +241,49 @@ def test_a_folder_that_others_can_write(fresh, any_processor, mode):
     fresh.mkdir(parents=True)
     fresh.chmod(mode)
     expected = f"{fresh} can be written by other users; remove it, or set XDG_CACHE_HOME to a folder of your own"
-    assert native_engine.why_not() == expected
+    assert libraries.why_not() == expected
     assert not list(fresh.iterdir())
 
 
 def test_a_folder_of_someone_else(fresh, any_processor, monkeypatch):
     fresh.mkdir(mode=0o700, parents=True)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    assert native_engine.why_not().startswith(f"{fresh} belongs to another user; remove it")
+    assert libraries.why_not().startswith(f"{fresh} belongs to another user; remove it")
 
 
 def test_a_library_of_someone_else(tmp_path, monkeypatch):
     path = tmp_path / "halve.so"
     path.write_bytes(b"code")
-    native_cache.finish(path)
-    assert native_cache.is_ours(path)
+    cache.finish(path)
+    assert cache.is_ours(path)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    assert not native_cache.is_ours(path)
+    assert not cache.is_ours(path)
 
 
 def test_a_folder_that_is_a_link(fresh, any_processor, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     fresh.symlink_to(tmp_path / "elsewhere")
-    assert native_engine.why_not().startswith(f"{fresh} is a link; remove it")
+    assert libraries.why_not().startswith(f"{fresh} is a link; remove it")
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_folder_that_others_can_move_away(fresh, any_processor):
     fresh.parent.mkdir()
     fresh.parent.chmod(0o777)
-    assert native_engine.why_not().startswith(f"{fresh.parent} lets other users put a folder in place of ours")
+    assert libraries.why_not().startswith(f"{fresh.parent} lets other users put a folder in place of ours")
     fresh.parent.chmod(0o1777)  # as /tmp: what is there stays its owner's
-    assert native_cache.cache_folder() == fresh
+    assert cache.cache_folder() == fresh
 
 
 @needs_compiler
 def test_names_that_can_not_be_guessed(fresh, small, monkeypatch):
     """No file, or link, that lies there before can be what the compiler writes to."""
     written = []
-    compile_it = native_engine._compile
-    monkeypatch.setattr(native_engine, "_compile", lambda command: written.append(command[-1]) or compile_it(command))
+    compile_it = libraries._compile
+    monkeypatch.setattr(libraries, "_compile", lambda command: written.append(command[-1]) or compile_it(command))
     for _ in range(2):
-        native_engine._load.cache_clear()
+        libraries._load.cache_clear()
         library("halve")
         (path,) = fresh.iterdir()
         path.unlink()

@@ -1,0 +1,1 @@
+"""What runs networks: devices, the choice of an engine, OpenVINO, GPUs; native/ holds kernels of our own."""

@@ -1,0 +1,1 @@
+"""From a file to faces: the video reader, detectors, crops, pictures on disk."""
