@@ -56,8 +56,9 @@ RUN { command -v python > /dev/null || ln -s "$(command -v python3)" /usr/local/
 ENV HF_HOME=/opt/huggingface HF_HUB_DISABLE_TELEMETRY=1
 ARG PRETRAINED="tf_efficientnet_b7_ns tf_efficientnet_b5_ns"
 COPY runtime runtime
+COPY systems/__init__.py systems/imagenet.py systems/
+COPY systems/seferbekov/__init__.py systems/seferbekov/models.py systems/seferbekov/
 COPY training/__init__.py training/
-COPY training/zoo training/zoo
 COPY training/tools/__init__.py training/tools/fetch_pretrained.py training/tools/
 RUN mkdir -p "$HF_HOME" \
     && if [ -n "$PRETRAINED" ]; then \

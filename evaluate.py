@@ -29,7 +29,7 @@ from runtime.command import run_command
 from runtime.errors import InputError, printable
 from runtime.files import open_text, whole_file
 from runtime.ranks import Ranks
-from training.datasets.folds import check_apart, read_folds
+from systems.seferbekov.folds import check_apart, read_folds
 
 WORST = 20
 _SHOWN = 20  # names of videos that are in one of the two only

@@ -6,8 +6,9 @@
     score = predict_on_video(extractor, "video.mp4", batch_size=32, input_size=380, models=models,
                              strategy=confident_strategy)
 
-`models` are classifiers in eval mode (`training.zoo.checkpoints.load_model`), on any device; half-precision ones get
-half-precision images. A folder of videos is the work of `predict_folder.py`, which is faster and resumes.
+`models` are classifiers in eval mode (`systems.seferbekov.checkpoints.load_model`), on any device;
+half-precision ones get half-precision images. A folder of videos is the work of `predict_folder.py`, which is faster
+and resumes.
 """
 
 import os
@@ -18,15 +19,15 @@ import torch
 from torch import nn
 
 from inference.ensemble import Ensemble, Model, default_batch_size, torch_logits
-from inference.faces import (
+from inference.pipeline import FAILED, UNKNOWN_SCORE, UNREADABLE, Pipeline
+from systems.seferbekov.faces import (
     FaceExtractor,
     VideoReader,
     isotropically_resize_image,
     prepare_face,
     put_to_center,
 )
-from inference.pipeline import FAILED, UNKNOWN_SCORE, UNREADABLE, Pipeline
-from inference.strategies import STRATEGIES, Strategy, confident_strategy
+from systems.seferbekov.strategy import STRATEGIES, Strategy, confident_strategy
 
 __all__ = [
     "STRATEGIES",

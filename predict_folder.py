@@ -28,7 +28,6 @@ from engines.gpu import failures_are_told
 from faces.face_detector import FacenetDetector
 from faces.video import iter_frames
 from inference.ensemble import Ensemble, build_ensemble, default_batch_size
-from inference.faces import THRESHOLDS, FaceExtractor
 from inference.listing import list_videos, tell_left_out
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_strategy
 from inference.report import write_report
@@ -42,15 +41,16 @@ from inference.results import (
     write_submission,
     write_summary,
 )
-from inference.sampling import evenly_spaced
-from inference.strategies import STRATEGIES
 from runtime.command import positive, run_command, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, printable
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
-from training.zoo.checkpoints import load_model
-from training.zoo.classifiers import ENCODERS
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.faces import THRESHOLDS, FaceExtractor
+from systems.seferbekov.models import ENCODERS
+from systems.seferbekov.sampling import evenly_spaced
+from systems.seferbekov.strategy import STRATEGIES
 
 _RESULTS_FORMAT = 3  # raised whenever the same settings would give other scores than before
 

@@ -28,9 +28,9 @@ import torch
 from benchmarks.loader_recipe import Recipe
 from benchmarks.machine import processor
 from faces.images import encode_image, read_image
-from training.datasets.classifier_dataset import ClassifierDataset
-from training.datasets.folds import Row, read_folds, training_rows
-from training.transforms.albu import split
+from systems.seferbekov.dataset import ClassifierDataset
+from systems.seferbekov.folds import Row, read_folds, training_rows
+from systems.seferbekov.transforms import split
 
 SIZE = 380
 CROPS, HEIGHT, WIDTH = 64, 400, 300

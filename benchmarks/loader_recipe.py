@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_dilation
 
-from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for a newer version, at each import
 

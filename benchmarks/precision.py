@@ -22,11 +22,11 @@ from engines.device import resolve_device
 from faces.face_detector import FacenetDetector
 from faces.video import iter_frames
 from inference.ensemble import Ensemble, build_ensemble
-from inference.faces import THRESHOLDS, FaceExtractor, prepare_face
-from inference.sampling import evenly_spaced
-from inference.strategies import confident_strategy
 from runtime.cores import available_cores
-from training.zoo.checkpoints import load_model
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.faces import THRESHOLDS, FaceExtractor, prepare_face
+from systems.seferbekov.sampling import evenly_spaced
+from systems.seferbekov.strategy import confident_strategy
 
 FRAMES, MOST_FACES, SIZE = 32, 127, 380
 PARTS = ((0, 1), (0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1))

@@ -32,13 +32,13 @@ from engines.device import resolve_device
 from faces.face_detector import FacenetDetector
 from faces.video import iter_frames
 from inference.ensemble import Ensemble, build_ensemble
-from inference.faces import THRESHOLDS, FaceExtractor, prepare_face
 from inference.pipeline import Pipeline
-from inference.sampling import evenly_spaced
-from inference.strategies import confident_strategy
 from runtime.cores import available_cores
 from runtime.memory import MemoryBudget, default_budget
-from training.zoo.checkpoints import load_model
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.faces import THRESHOLDS, FaceExtractor, prepare_face
+from systems.seferbekov.sampling import evenly_spaced
+from systems.seferbekov.strategy import confident_strategy
 
 FRAMES, SIZE = 32, 380
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from engines.gpu import Graph, staged, working_on
 from inference.ensemble import Ensemble, Images, Model
-from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 _AT_A_TIME = 2  # models: one's small layers leave room on the GPU for another's
 

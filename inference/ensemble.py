@@ -19,7 +19,7 @@ from engines.gpu import forbid_tf32, in_halves
 from engines.native.cuda_encoder import CudaEncoder, KernelSteps
 from engines.native.encoder import NativeEncoder
 from engines.openvino_engine import OpenVinoNetwork
-from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 _BATCH = {"cuda": 64, "cpu": 2}  # on a CPU two images stay in the cache of a core
 _REMEDY = "give a smaller --batch-size or fewer --workers, or end what else runs on it"

@@ -22,11 +22,11 @@ import torch
 from faces.crop import crop_face
 from faces.video import VideoError, VideoInfo, iter_frames
 from inference.ensemble import Ensemble
-from inference.faces import Face, FaceExtractor, FoundFaces, compress_face, prepare_face
-from inference.sampling import spread_in_time
-from inference.strategies import Strategy
 from runtime.errors import DeviceError
 from runtime.files import file_identity
+from systems.seferbekov.faces import Face, FaceExtractor, FoundFaces, compress_face, prepare_face
+from systems.seferbekov.sampling import spread_in_time
+from systems.seferbekov.strategy import Strategy
 
 UNKNOWN_SCORE = 0.5  # of a video without a face, or that can't be read
 

@@ -19,7 +19,7 @@ from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, S
 from runtime.errors import OutputError
 from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file
 from runtime.journal import Journal
-from training.zoo.checkpoints import CheckpointError
+from systems.checkpoints import CheckpointError
 
 _MOST = 2**31  # frames, faces, pixels
 _MAY_BE_LINKS = ("--output", "--faces-csv")  # what a user names is written where it leads to; other names are ours

@@ -12,8 +12,8 @@ import numpy as np
 import skimage.data
 import torch
 
-from training.zoo.checkpoints import save_model
-from training.zoo.classifiers import DeepFakeClassifier
+from systems.seferbekov.checkpoints import save_model
+from systems.seferbekov.models import DeepFakeClassifier
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FORMATS = {".avi": "avi", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts", ".mov": "mov", ".mpg": "mpeg"}

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.zoo.checkpoint_files import check_file
-from training.zoo.checkpoints import CheckpointError, load_model, read_checkpoint
+from runtime.checkpoint_files import check_file
+from systems.checkpoints import CheckpointError, read_checkpoint
+from systems.seferbekov.checkpoints import load_model
 
 CONTENT = {"state_dict": {"fc.weight": torch.arange(1000.0), "fc.bias": torch.zeros(2)}, "bce_best": np.float64(0.5)}
 

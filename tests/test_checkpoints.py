@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from systems.checkpoints import CheckpointError
+from systems.seferbekov.checkpoints import load_model, save_model
+from systems.seferbekov.models import DeepFakeClassifier, DeepFakeClassifierGWAP
 from tests import media
 from training.tools import check_checkpoint
-from training.zoo.checkpoints import CheckpointError, load_model, save_model
-from training.zoo.classifiers import DeepFakeClassifier, DeepFakeClassifierGWAP
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.tools.config import ConfigError, parse_config, read_config
+from training.config import ConfigError, parse_config, read_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -7,8 +7,8 @@ import torch
 
 from engines.fold import fold_batch_norms
 from engines.native.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
+from systems.seferbekov.models import create_encoder
 from tests.cuda_on_cpu import COMPILER, HostKernels
-from training.zoo.classifiers import create_encoder
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 

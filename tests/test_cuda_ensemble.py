@@ -14,9 +14,9 @@ from inference import cuda_ensemble
 from inference.cuda_ensemble import CudaEnsemble
 from inference.ensemble import Model, build_ensemble, torch_logits
 from runtime.errors import DeviceError
+from systems.seferbekov.checkpoints import load_model
 from tests import media
 from tests.cuda_on_cpu import HostGraph
-from training.zoo.checkpoints import load_model
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from runtime.errors import TrainingError
-from training.tools.device_errors import device_errors_are_told
+from training.device_errors import device_errors_are_told
 
 
 @pytest.mark.parametrize(

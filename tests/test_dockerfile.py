@@ -101,4 +101,4 @@ def test_all_code_is_in_the_context():
     scripts = [path.name for pattern in ("*.py", "*.sh") for path in ROOT.glob(pattern)]
     for name in (*packages, *scripts, "configs", "weights/README.md", "requirements.txt"):
         assert in_context(name), name
-    assert in_context("training/zoo/classifiers.py")
+    assert in_context("systems/seferbekov/models.py")

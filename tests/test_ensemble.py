@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from inference.ensemble import Ensemble, Model, build_ensemble, default_batch_size
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.seferbekov.checkpoints import load_model
 from tests import media
 from tests.engines import ENGINES
-from training.zoo.checkpoints import load_model
-from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
 

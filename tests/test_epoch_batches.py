@@ -1,6 +1,6 @@
 """Which rows go where."""
 
-from training.tools.epoch_batches import epoch_batches, share_of
+from training.epoch_batches import epoch_batches, share_of
 
 
 def test_one_process():

@@ -7,7 +7,7 @@ import pytest
 from faces import video
 from faces.face_detector import FacenetDetector, Faces
 from faces.video import VideoError, iter_frames
-from inference.faces import (
+from systems.seferbekov.faces import (
     FaceExtractor,
     VideoReader,
     compress_face,

@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engines.fold import fold_batch_norms
 from engines.native.cuda_encoder import CudaEncoder, TorchSteps
-from training.losses import split_loss
-from training.zoo.classifiers import NETWORKS
+from systems.seferbekov.loss import split_loss
+from systems.seferbekov.models import NETWORKS
 
 GPU = torch.device("cuda", 1)
 _WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")

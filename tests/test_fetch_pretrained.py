@@ -9,8 +9,8 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
+from systems.seferbekov import models
 from training.tools import fetch_pretrained
-from training.zoo import classifiers
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "training" / "tools" / "fetch_pretrained.py"
@@ -47,7 +47,7 @@ def test_failed_downloads_are_named_in_a_line_each(monkeypatch, capsys):
     def refuse(*args, **kwargs):
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(classifiers.timm, "create_model", refuse)
+    monkeypatch.setattr(models.timm, "create_model", refuse)
     assert fetch_pretrained.main(["tf_efficientnet_b7_ns", "tf_efficientnet_b5_ns"]) == 1
     printed = capsys.readouterr()
     first, second = printed.err.splitlines()

@@ -26,10 +26,10 @@ from runtime.files import (
     temporary_name,
     whole_file,
 )
-from training.datasets.classifier_dataset import read_diff, read_landmarks
-from training.datasets.folds import read_folds
-from training.tools.config import read_config
-from training.tools.loss_log import read_losses
+from systems.seferbekov.dataset import read_diff, read_landmarks
+from systems.seferbekov.folds import read_folds
+from training.config import read_config
+from training.loss_log import read_losses
 
 
 def test_appears_at_the_end(tmp_path):

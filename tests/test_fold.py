@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engines.fold import fold_batch_norms
-from training.zoo.checkpoints import load_model
+from systems.seferbekov.checkpoints import load_model
 
 
 @pytest.mark.parametrize("size", [64, 97])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from runtime.errors import InputError
-from training.datasets.folds import Row, read_folds, training_rows, validation_rows
+from systems.seferbekov.folds import Row, read_folds, training_rows, validation_rows
 
 HEAD = "video,file,label,original,frame,fold"
 

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from preprocessing import generate_folds
+from systems.seferbekov.folds import read_folds, training_rows, validation_rows
 from tests import data
-from training.datasets.folds import read_folds, training_rows, validation_rows
 
 HEADER = ["video", "file", "label", "original", "frame", "fold"]
 

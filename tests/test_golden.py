@@ -16,13 +16,13 @@ from engines import openvino_engine
 from faces.face_detector import FacenetDetector
 from faces.video import iter_frames
 from inference.ensemble import build_ensemble
-from inference.faces import THRESHOLDS, FaceExtractor
 from inference.pipeline import Pipeline
-from inference.sampling import evenly_spaced
-from inference.strategies import confident_strategy
 from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.faces import THRESHOLDS, FaceExtractor
+from systems.seferbekov.sampling import evenly_spaced
+from systems.seferbekov.strategy import confident_strategy
 from tests import media
-from training.zoo.checkpoints import load_model
 
 GOLDEN = media.SHARED / "golden"
 PAIR = media.SHARED / "videos" / "dfdc_train_part_0"

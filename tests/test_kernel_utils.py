@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import kernel_utils
-from inference.strategies import confident_strategy
 from kernel_utils import FaceExtractor, VideoReader, predict_on_video, predict_on_video_set
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.strategy import confident_strategy
 from tests import media
-from training.zoo.checkpoints import load_model
-from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 
 from runtime.errors import InputError
-from training.datasets.loaders import BrokenSamples
+from training.loaders import BrokenSamples
 
 
 def test_a_few_are_counted_once_each():

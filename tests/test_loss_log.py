@@ -7,7 +7,7 @@ import time
 import pytest
 
 from runtime.errors import InputError
-from training.tools.loss_log import EpochLoss, choose_best, describe, read_losses, weight
+from training.loss_log import EpochLoss, choose_best, describe, read_losses, weight
 
 
 def read(tmp_path, text):

@@ -9,8 +9,8 @@ from torch import nn
 
 from engines.fold import fold_batch_norms
 from engines.native.encoder import NativeEncoder
+from systems.seferbekov.models import NETWORKS, create_encoder
 from tests.engines import needs_native
-from training.zoo.classifiers import NETWORKS, create_encoder
 
 pytestmark = needs_native
 

@@ -14,12 +14,12 @@ from faces.face_detector import FacenetDetector
 from inference.cuda_ensemble import CudaEnsemble
 from inference.ensemble import build_ensemble
 from runtime.errors import DeviceError
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.models import create_encoder
 from tests import media
 from tests import test_train_classifier as trainer
 from tests.test_cuda_encoder import Layer
 from training.pipelines import train_classifier
-from training.zoo.checkpoints import load_model
-from training.zoo.classifiers import create_encoder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPU = torch.device("cuda", 0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.tools.optimizer_state import load_optimizer_state
-from training.tools.optimizers import create_optimizer
+from training.optimizer_state import load_optimizer_state
+from training.optimizers import create_optimizer
 
 PLAIN = {"learning_rate": 0.1, "classifier_lr": None, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0}
 WRONG = (TypeError, ValueError, KeyError)

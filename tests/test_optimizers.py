@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from runtime.errors import InputError
-from training.tools.optimizers import create_optimizer
+from training.optimizers import create_optimizer
 
 PLAIN = {"learning_rate": 0.1, "classifier_lr": None, "momentum": 0.9, "nesterov": True, "weight_decay": 0.5}
 

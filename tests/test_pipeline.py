@@ -9,14 +9,14 @@ import torch
 
 from faces.video import VideoError, iter_frames
 from inference.ensemble import Ensemble, Model, build_ensemble
-from inference.faces import Face, FaceExtractor
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline
-from inference.sampling import evenly_spaced
-from inference.strategies import mean_strategy
 from runtime.errors import DeviceError
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.faces import Face, FaceExtractor
+from systems.seferbekov.sampling import evenly_spaced
+from systems.seferbekov.strategy import mean_strategy
 from tests import media
 from tests.test_faces import ScriptedDetector, faces_at
-from training.zoo.checkpoints import load_model
 
 SIZE = 8
 

@@ -12,8 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from training.loss_log import choose_best, read_losses
 from training.tools import plot_loss
-from training.tools.loss_log import choose_best, read_losses
 
 SCRIPT = Path(plot_loss.__file__)
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from training.tools.precision import choose_dtype
+from training.precision import choose_dtype
 
 
 @pytest.mark.parametrize(

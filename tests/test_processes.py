@@ -9,8 +9,8 @@ import pytest
 import torch.distributed as dist
 
 from runtime.errors import TrainingError
-from training.tools import processes
-from training.tools.processes import Processes
+from training import processes
+from training.processes import Processes
 
 
 class Exited(Exception):

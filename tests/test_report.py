@@ -24,9 +24,9 @@ from inference import report_pictures
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult, apply_strategy
 from inference.report import write_report
 from inference.report_pictures import choose_faces, read_pictures
-from inference.strategies import STRATEGIES
 from runtime.errors import OutputError
 from runtime.files import file_identity
+from systems.seferbekov.strategy import STRATEGIES
 from tests import media
 from tests.test_predict_folder import arguments, command, fails
 

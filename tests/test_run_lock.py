@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import OutputError
-from training.tools.run_lock import run_lock
+from training.run_lock import run_lock
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
 import sys, time
 from pathlib import Path
-from training.tools.run_lock import run_lock
+from training.run_lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.tools.schedulers import SCHEDULES
+from training.schedulers import SCHEDULES
 
 
 def rates(name, positions, base=0.1, **params):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from systems.seferbekov.checkpoints import load_model, save_model
+from systems.seferbekov.models import DeepFakeClassifier
 from tests import media
 from training.tools import select_checkpoints
-from training.zoo.checkpoints import load_model, save_model
-from training.zoo.classifiers import DeepFakeClassifier
 
 STEM = f"DeepFakeClassifier_{media.ENCODER}_0"
 RESUME = {"optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.01}]}, "step": [1]}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from runtime.errors import TrainingError
-from training.tools.processes import Processes
-from training.tools.stopping import Monitor, StopRequest
+from training.processes import Processes
+from training.stopping import Monitor, StopRequest
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from training.tools.sync_batchnorm import CpuSyncBatchNormAct, convert_sync_batchnorm
+from training.sync_batchnorm import CpuSyncBatchNormAct, convert_sync_batchnorm
 
 
 @pytest.fixture

@@ -19,13 +19,15 @@ import torch
 import torch.nn.functional as F
 
 from runtime.files import temporary_name
-from training.datasets.classifier_dataset import ClassifierDataset
-from training.datasets.folds import read_folds, training_rows
+from systems.checkpoints import read_checkpoint
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.dataset import ClassifierDataset
+from systems.seferbekov.folds import read_folds, training_rows
+from systems.seferbekov.models import DeepFakeClassifier
+from training import stopping
 from training.pipelines import train_classifier
-from training.tools import stopping
-from training.tools.run_lock import run_lock
-from training.zoo.checkpoints import load_model, read_checkpoint
-from training.zoo.classifiers import IMAGENET_MEAN, IMAGENET_STD, DeepFakeClassifier
+from training.run_lock import run_lock
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "training" / "pipelines" / "train_classifier.py"

@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
+from systems.seferbekov import models
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from training.pipelines.train_classifier import main
-from training.zoo import classifiers
 
-for name, (timm_name, features, _) in list(classifiers._ENCODERS.items()):
-    classifiers._ENCODERS[name] = (timm_name, features, 0.0)
+for name, (timm_name, features, _) in list(models._ENCODERS.items()):
+    models._ENCODERS[name] = (timm_name, features, 0.0)
 
 if __name__ == "__main__":
     sys.exit(main())

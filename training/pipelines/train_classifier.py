@@ -44,24 +44,25 @@ from runtime.command import MOST_WORKERS, run_command, whole
 from runtime.cores import available_cores
 from runtime.errors import InputError, OutputError, TrainingError, printable
 from runtime.files import remove_leftovers, temporary_name, whole_file
-from training.datasets.classifier_dataset import ClassifierDataset
-from training.datasets.folds import Row, check_apart, read_folds, training_rows, validation_rows
-from training.datasets.loaders import BrokenSamples, batches_of, create_loader
-from training.losses import split_loss
-from training.tools.config import TrainingConfig, read_config
-from training.tools.device_errors import device_errors_are_told
-from training.tools.epoch_batches import epoch_batches, share_of
-from training.tools.optimizers import create_optimizer
-from training.tools.precision import OPT_LEVELS, choose_dtype
-from training.tools.processes import Processes
-from training.tools.run_lock import run_lock
-from training.tools.schedulers import SCHEDULES
-from training.tools.stopping import Monitor, StopRequest
-from training.tools.sync_batchnorm import convert_sync_batchnorm
-from training.tools.training_state import Position, Trained
-from training.tools.validation import Validation, score_videos
-from training.zoo.checkpoints import save_model
-from training.zoo.classifiers import NETWORKS, PretrainedWeightsError
+from systems.imagenet import PretrainedWeightsError
+from systems.seferbekov.checkpoints import save_model
+from systems.seferbekov.dataset import ClassifierDataset
+from systems.seferbekov.folds import Row, check_apart, read_folds, training_rows, validation_rows
+from systems.seferbekov.loss import split_loss
+from systems.seferbekov.models import NETWORKS
+from systems.seferbekov.validation import Validation, score_videos
+from training.config import TrainingConfig, read_config
+from training.device_errors import device_errors_are_told
+from training.epoch_batches import epoch_batches, share_of
+from training.loaders import BrokenSamples, batches_of, create_loader
+from training.optimizers import create_optimizer
+from training.precision import OPT_LEVELS, choose_dtype
+from training.processes import Processes
+from training.run_lock import run_lock
+from training.schedulers import SCHEDULES
+from training.state import Position, Trained
+from training.stopping import Monitor, StopRequest
+from training.sync_batchnorm import convert_sync_batchnorm
 
 _MOST_SEED = (2**32 - 1) // 10_000  # times epoch + 1 it must still be a seed of NumPy's
 _GRADIENT_NORM = 1.0

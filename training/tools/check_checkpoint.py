@@ -9,7 +9,8 @@ import argparse
 import sys
 
 from runtime.errors import printable
-from training.zoo.checkpoints import CheckpointError, load_model
+from systems.checkpoints import CheckpointError
+from systems.seferbekov.checkpoints import load_model
 
 
 def main(argv: list[str] | None = None) -> int:

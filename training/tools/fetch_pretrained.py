@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, fro
 from runtime.command import run_command
 from runtime.errors import printable
 from runtime.ranks import Ranks
-from training.zoo.classifiers import ENCODERS, PretrainedWeightsError, create_encoder
+from systems.imagenet import PretrainedWeightsError
+from systems.seferbekov.models import ENCODERS, create_encoder
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
     python training/tools/plot_loss.py --log-file logs/b7_111 --fake-weight 1.4 --out loss.png
 
-Input: what training printed (training/tools/loss_log.py says which lines count). Output: the best five epochs after
+Input: what training printed (training/loss_log.py says which lines count). Output: the best five epochs after
 epoch 16 by (fake weight * fake + real) / 2, one to a line, and a picture of the fake, real and weighted loss of each
 epoch; without --out a window.
 """
@@ -22,7 +22,7 @@ from runtime.command import run_command
 from runtime.errors import InputError, printable
 from runtime.pictures import format_of, save
 from runtime.ranks import Ranks
-from training.tools.loss_log import (
+from training.loss_log import (
     AFTER_EPOCH,
     COUNT,
     FAKE_WEIGHT,

@@ -3,7 +3,7 @@
     python training/tools/select_checkpoints.py --log-file logs/b7_111 --checkpoints weights --prefix b7_111_ \
         --output-dir weights
 
-Input: what training printed (training/tools/loss_log.py says which lines count) and the checkpoints of its epochs,
+Input: what training printed (training/loss_log.py says which lines count) and the checkpoints of its epochs,
 DIR/<prefix><network>_<encoder>_<fold>_<epoch>. Output: DIR/final_<name>_<network>_<encoder>_<fold>_<epoch> of the best
 epochs by (fake weight * fake + real) / 2, in the published format, without what only training needs. A copy that is
 there is left alone; one with other content is refused without --overwrite.
@@ -25,7 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, fro
 from runtime.command import positive, run_command
 from runtime.errors import InputError, OutputError, printable
 from runtime.ranks import Ranks
-from training.tools.loss_log import (
+from systems.checkpoints import CheckpointError, is_plain, read_checkpoint
+from systems.seferbekov.checkpoints import PUBLISHED, load_weights, save_model
+from systems.seferbekov.models import ENCODERS, NETWORKS
+from training.loss_log import (
     AFTER_EPOCH,
     COUNT,
     FAKE_WEIGHT,
@@ -34,8 +37,6 @@ from training.tools.loss_log import (
     read_losses,
     weight,
 )
-from training.zoo.checkpoints import PUBLISHED, CheckpointError, is_plain, load_weights, read_checkpoint, save_model
-from training.zoo.classifiers import ENCODERS, NETWORKS
 
 _EXTRA = ("epoch", "bce_best")  # what is kept besides the weights and what describes them
 _NAME = re.compile(

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from runtime import limits
 from runtime.errors import InputError
 from runtime.files import read_text
-from training.losses import LOSSES
-from training.tools.optimizers import OPTIMIZERS
-from training.tools.schedulers import SCHEDULES
-from training.zoo.classifiers import ENCODERS, IMAGENET_MEAN, IMAGENET_STD, NETWORKS
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.seferbekov.loss import LOSSES
+from systems.seferbekov.models import ENCODERS, NETWORKS
+from training.optimizers import OPTIMIZERS
+from training.schedulers import SCHEDULES
 
 MOST_EPOCHS = 100_000  # each has a checkpoint
 _LARGEST = 1e30  # of numbers that have no other bound
@@ -55,7 +56,7 @@ class _Strict(BaseModel):
 
 
 class ScheduleConfig(_Strict):
-    """How the learning rate runs: `type` and its `params` (training/tools/schedulers.py). In mode "step" the position
+    """How the learning rate runs: `type` and its `params` (training/schedulers.py). In mode "step" the position
     is i + epoch * batches_per_epoch, in mode "epoch" the epoch. `epochs` is how long training takes."""
 
     type: _one_of(SCHEDULES)

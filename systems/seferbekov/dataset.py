@@ -25,9 +25,9 @@ from faces.images import read_image
 from runtime import limits
 from runtime.errors import InputError, ItemError
 from runtime.files import read_file
-from training.datasets.face_masks import Mask, blackout_by_diff, change_padding, drop_parts
-from training.datasets.folds import Row
-from training.transforms.albu import split, training_transforms, validation_transforms
+from systems.seferbekov.folds import Row
+from systems.seferbekov.part_dropout import Mask, blackout_by_diff, change_padding, drop_parts
+from systems.seferbekov.transforms import split, training_transforms, validation_transforms
 
 _FAR = 1 << 15  # pixels: as generate_landmarks.py writes them
 _MOST_BROKEN = 20  # rows after one another

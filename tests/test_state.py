@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from runtime.errors import InputError
-from training.tools import training_state
-from training.tools.training_state import Position, Trained
-from training.zoo.checkpoints import CheckpointError
+from systems.checkpoints import CheckpointError
+from training import state
+from training.state import Position, Trained
 
 SETTINGS = {
     "seed": 1,
@@ -24,9 +24,9 @@ DAMAGED = "its training state is damaged; --from-zero takes its weights alone"
 def files(monkeypatch):
     """Checkpoints in memory, whose weights are of no interest."""
     kept = {}
-    monkeypatch.setattr(training_state, "save_model", lambda path, module, **content: kept.update({path: content}))
-    monkeypatch.setattr(training_state, "read_checkpoint", lambda path: copy.deepcopy(kept[path]))
-    monkeypatch.setattr(training_state, "load_weights", lambda *args, **kwargs: None)
+    monkeypatch.setattr(state, "save_model", lambda path, module, **content: kept.update({path: content}))
+    monkeypatch.setattr(state, "read_checkpoint", lambda path: copy.deepcopy(kept[path]))
+    monkeypatch.setattr(state, "load_weights", lambda *args, **kwargs: None)
     return kept
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from runtime.errors import InputError, TrainingError
 from runtime.workers import end_with_parent, fork_server
-from training.datasets.classifier_dataset import ClassifierDataset, collate, worker_init
+from systems.seferbekov.dataset import ClassifierDataset, collate, worker_init
 
 _PRELOADED = "training.pipelines.train_classifier"  # each worker imports the script that is run
 _LEAST_BROKEN, _BROKEN_SHARE = 10, 0.01  # of an epoch's rows that may be unreadable, whichever is more

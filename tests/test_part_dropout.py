@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from training.datasets import face_masks
-from training.datasets.face_masks import (
+from systems.seferbekov import part_dropout
+from systems.seferbekov.part_dropout import (
     bit_masks,
     blackout_by_diff,
     blackout_random,
@@ -170,8 +170,8 @@ def count(monkeypatch, landmarks, draws=4000):
         return drop
 
     for name in ("drop_eyes", "drop_mouth", "drop_nose", "drop_half_face"):
-        monkeypatch.setattr(face_masks, name, note(name, WHITE))
-    monkeypatch.setattr(face_masks, "blackout_random", note("blackout_random", (WHITE, lambda: NO_MASK)))
+        monkeypatch.setattr(part_dropout, name, note(name, WHITE))
+    monkeypatch.setattr(part_dropout, "blackout_random", note("blackout_random", (WHITE, lambda: NO_MASK)))
     draw = np.random.default_rng(1)
     for _ in range(draws):
         drop_parts(WHITE, lambda: NO_MASK, landmarks, 0, draw)

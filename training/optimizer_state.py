@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from training.tools.optimizers import start_momentum
-from training.zoo.checkpoints import is_plain
+from systems.checkpoints import is_plain
+from training.optimizers import start_momentum
 
 _OF_THE_DEVICE = ("fused", "foreach", "capturable")
 _MOST_STEPS = 2**53  # whole numbers are exact up to here

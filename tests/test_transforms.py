@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from inference.faces import prepare_face
-from training.transforms.albu import (
+from systems.seferbekov.faces import prepare_face
+from systems.seferbekov.transforms import (
     Blur,
     BrightnessContrast,
     Gray,

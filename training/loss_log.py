@@ -1,6 +1,6 @@
 """The validation losses in what training prints, and the best epochs by them.
 
-    python -c "from training.tools.loss_log import read_losses; print(read_losses('logs/b7_111'))"
+    python -c "from training.loss_log import read_losses; print(read_losses('logs/b7_111'))"
 
 Input: a log with the lines `fake_loss X` and `real_loss X` of each validation among others, also behind or between
 tqdm's bars. Pairs count up from 0, unless `epoch N` stands before one: then N it is, so that an epoch that a resumed

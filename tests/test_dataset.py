@@ -10,9 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from faces.images import encode_image
-from inference.faces import prepare_face
 from runtime.errors import InputError, ItemError
-from training.datasets.classifier_dataset import (
+from systems.seferbekov.dataset import (
     ClassifierDataset,
     CropFiles,
     UnreadableSamples,
@@ -20,7 +19,8 @@ from training.datasets.classifier_dataset import (
     read_landmarks,
     worker_init,
 )
-from training.datasets.folds import Row
+from systems.seferbekov.faces import prepare_face
+from systems.seferbekov.folds import Row
 
 SIZE = 64
 FACE = np.ascontiguousarray(skimage.data.astronaut()[:120, 180:270])  # RGB

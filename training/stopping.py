@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from runtime.errors import TrainingError
-from training.tools.processes import Processes
+from training.processes import Processes
 
 
 class StopRequest:

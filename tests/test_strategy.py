@@ -2,8 +2,8 @@
 
 import pytest
 
-from inference.sampling import evenly_spaced
-from inference.strategies import confident_strategy, mean_strategy
+from systems.seferbekov.sampling import evenly_spaced
+from systems.seferbekov.strategy import confident_strategy, mean_strategy
 
 
 def test_evenly_spaced():

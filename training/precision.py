@@ -2,7 +2,7 @@
 
 import torch
 
-from training.tools.config import TrainingConfig
+from training.config import TrainingConfig
 
 OPT_LEVELS = ("O0", "O1", "O2")
 

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from runtime.errors import InputError
-from training.tools.config import MOST_EPOCHS
-from training.tools.optimizer_state import load_optimizer_state
-from training.zoo.checkpoints import CheckpointError, load_weights, read_checkpoint, save_model, shown
+from systems.checkpoints import CheckpointError, read_checkpoint, shown
+from systems.seferbekov.checkpoints import load_weights, save_model
+from training.config import MOST_EPOCHS
+from training.optimizer_state import load_optimizer_state
 
 _KEYS = {"position", "settings", "optimizer", "scaler"}
 _SCALES = (2.0**-126, 2.0**127)  # of losses, as fp32 has them

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.losses import split_loss
+from systems.seferbekov.loss import split_loss
 
 BCE = {"BinaryCrossentropy": 1}
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from training.zoo import classifiers
-from training.zoo.classifiers import (
+from systems.seferbekov import models
+from systems.seferbekov.models import (
     ENCODERS,
     NETWORKS,
     DeepFakeClassifier,
@@ -59,7 +59,7 @@ def test_weighted_average_by_hand():
 
 
 def test_srm_filters():
-    convolution = classifiers._srm_convolution()
+    convolution = models._srm_convolution()
     assert not convolution.weight.requires_grad and convolution.weight.shape == (3, 3, 5, 5)
     assert convolution.weight.sum(dim=(2, 3)).abs().max() < 1e-6  # a flat image has no noise
     assert convolution.weight[0, 1, 2, 2] == -1 and convolution.weight[1, 2, 2, 2] == -1
@@ -78,6 +78,6 @@ def test_failed_download_says_what_to_do(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(classifiers.timm, "create_model", refuse)
+    monkeypatch.setattr(models.timm, "create_model", refuse)
     with pytest.raises(PretrainedWeightsError, match=r"tf_efficientnet_b7\.ns_jft_in1k.*no route to host.*HF_HOME"):
         create_encoder("tf_efficientnet_b7_ns", pretrained=True)

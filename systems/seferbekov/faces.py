@@ -10,8 +10,8 @@ import numpy as np
 from faces.crop import crop_face
 from faces.face_detector import FacenetDetector
 from faces.video import Frame, VideoError, VideoFrames, VideoInfo, in_chunks, iter_frames
-from inference.sampling import evenly_spaced
 from runtime.memory import MemoryBudget, default_budget
+from systems.seferbekov.sampling import evenly_spaced
 
 THRESHOLDS = (0.7, 0.8, 0.8)  # MTCNN's, at inference
 

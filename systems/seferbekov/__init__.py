@@ -1,0 +1,1 @@
+"""The winning system, by Selim Seferbekov: single frames, EfficientNets, the confident strategy."""

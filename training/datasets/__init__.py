@@ -1,1 +1,0 @@
-"""Samples to train on: which crops, with what taken out of them."""
