@@ -18,16 +18,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from inference.ensemble import Ensemble, Model, default_batch_size, torch_logits
+from faces.fit import isotropically_resize_image, put_to_center
 from inference.pipeline import FAILED, UNKNOWN_SCORE, UNREADABLE, Pipeline
-from systems.seferbekov.faces import (
-    FaceExtractor,
-    VideoReader,
-    isotropically_resize_image,
-    prepare_face,
-    put_to_center,
-)
-from systems.seferbekov.strategy import STRATEGIES, Strategy, confident_strategy
+from systems.seferbekov.ensemble import Ensemble, Model, default_batch_size, torch_logits
+from systems.seferbekov.face_models import FaceModels
+from systems.seferbekov.faces import FaceExtractor, VideoReader, prepare_face
+from systems.seferbekov.sampler import FaceSampler
+from systems.seferbekov.strategy import STRATEGIES, Strategy, confident_strategy, verdict_by
 
 __all__ = [
     "STRATEGIES",
@@ -87,12 +84,10 @@ def predict_on_video_set(
         group=batch_size if device.type == "cpu" else 1,
     )
     pipeline = Pipeline(
-        face_extractor,
-        ensemble,
-        strategy,
-        max_faces=4 * frames_per_video - 1,
+        FaceSampler(face_extractor, max_faces=4 * frames_per_video - 1),
+        FaceModels(ensemble, apply_compression=apply_compression),
+        verdict_by(strategy),
         workers=num_workers,
-        apply_compression=apply_compression,
     )
     scores = [UNKNOWN_SCORE] * len(videos)
     for result in pipeline.run((str(i), os.path.join(test_dir, name)) for i, name in enumerate(videos)):

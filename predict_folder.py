@@ -17,7 +17,6 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
 
 import torch
 from tqdm import tqdm
@@ -25,16 +24,12 @@ from tqdm import tqdm
 from engines.choice import ENGINES, choose_engine
 from engines.device import PRECISIONS, describe_device, device_notes, resolve_device, resolve_precision
 from engines.gpu import failures_are_told
-from faces.face_detector import FacenetDetector
-from faces.video import iter_frames
-from inference.ensemble import Ensemble, build_ensemble, default_batch_size
 from inference.listing import list_videos, tell_left_out
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_strategy
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_verdict
 from inference.report import write_report
 from inference.results import (
     ResultsJournal,
     check_outputs,
-    file_digest,
     fingerprint,
     summarise,
     write_faces,
@@ -46,11 +41,9 @@ from runtime.cores import available_cores
 from runtime.errors import InputError, printable
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
-from systems.seferbekov.checkpoints import load_model
-from systems.seferbekov.faces import THRESHOLDS, FaceExtractor
-from systems.seferbekov.models import ENCODERS
-from systems.seferbekov.sampling import evenly_spaced
-from systems.seferbekov.strategy import STRATEGIES
+from systems import DEFAULT, SYSTEMS, add_flags, checkpoint_path, load_predictor, options_of, system_of
+from systems.checkpoints import file_digest
+from systems.system import Machine, Predictor
 
 _RESULTS_FORMAT = 3  # raised whenever the same settings would give other scores than before
 
@@ -69,21 +62,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="also write an HTML page: a table of the videos, their faces and scores over time.\n"
         "Its pictures of faces are read from the videos again, which takes about as long as the first time.",
-    )
-    arg("--strategy", choices=STRATEGIES, default="confident", help="from a video's faces to its score")
-    arg("--frames-per-video", type=positive, default=32, metavar="N", help="evenly spaced (default: 32)")
-    arg(
-        "--max-faces",
-        type=positive,
-        metavar="N",
-        help="of a video that are scored (default: 4 for each frame, less one: 127, as published). Frames after\n"
-        "the last of them are not looked at",
-    )
-    arg(
-        "--spread-faces",
-        action="store_true",
-        help="look at all frames, and score as many faces evenly in time, the largest of each frame first;\n"
-        "frames with chosen faces are read twice",
     )
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
     arg(
@@ -118,24 +96,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "where a video takes more than there is, it is read alone, frame by frame",
     )
     arg(
-        "--encoder",
-        choices=ENCODERS,
-        metavar="NAME",
-        help="for checkpoints that don't name theirs:\n" + ", ".join(ENCODERS),
-    )
-    arg(
-        "--size",
-        type=positive,
-        metavar="N",
-        help="input side in pixels for checkpoints that don't name theirs (default: 380)",
-    )
-    arg(
         "--strict",
         action="store_true",
         help="exit code 1 if any video got 0.5 for want of a face or a readable file,\n"
         "or if any file of the folder was left out, as it is no video by its name",
     )
     arg("--overwrite", action="store_true", help="score all videos again, also those done with the same settings")
+    arg(
+        "--system",
+        choices=SYSTEMS,
+        help="whose models these are (default: by the checkpoints; those that say nothing are the winner's)",
+    )
+    add_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -148,9 +120,9 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     device = resolve_device(args.device, ranks.local_rank)
     precision = resolve_precision(args.precision, device)
     engine = choose_engine(args.engine, device)
-    checkpoints = [os.path.join(args.weights_dir, name) for name in args.models]
+    checkpoints = [checkpoint_path(args.weights_dir, name) for name in args.models]
     if ranks.rank:
-        return assist(args, ranks, device, precision, engine, checkpoints)
+        return assist(args, ranks, device, precision, engine)
 
     # list the work and skip what is done
     try:
@@ -158,8 +130,10 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         listing = list_videos(args.test_dir, only_mp4=args.only_mp4, outputs=outputs)
         videos = listing.videos
         check_checkpoints(args.weights_dir, args.models)
+        system = args.system or system_of(args.weights_dir, args.models)
+        predictor = load_predictor(system, options_of(args), args.weights_dir)
         paths = [(name, os.path.join(args.test_dir, name)) for name in videos]
-        settings = describe_settings(args, device, precision, engine, checkpoints)
+        settings = describe_settings(args, system, predictor, device, precision, engine, checkpoints)
         files = output_files(args, settings)
         check_outputs(files, [*checkpoints, *(path for _, path in paths)])
         journal = ResultsJournal(files["journal of --output"], settings, args.overwrite)
@@ -178,14 +152,14 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
             print(f"on {describe_device(device)} in {precision}, engine {engine}", flush=True)
         for line in device_notes(args.device, device, ranks.local_world_size):
             print(line, file=sys.stderr)
-        ranks.broadcast(todo)
+        ranks.broadcast((system, todo))
         for result in finished.values():
             if result.faces:
-                apply_strategy(result, STRATEGIES[args.strategy])
+                apply_verdict(result, predictor.verdict(args.models))
 
         # process
         if todo:
-            pipeline = build_pipeline(args, ranks, device, precision, engine, checkpoints)
+            pipeline = build_pipeline(args, ranks, predictor, device, precision, engine)
             progress = tqdm(total=len(videos), initial=len(videos) - len(todo), unit="video")
             progress.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
             with progress, contextlib.closing(ranks.results(todo, pipeline.run)) as results:
@@ -201,29 +175,29 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     results = [finished[name] for name in videos]
     write_submission(args.output, results)
     if args.faces_csv:
-        write_faces(args.faces_csv, results, args.models)
+        write_faces(args.faces_csv, results, predictor.faces_table(args.models))
     summary = {
-        **summarise(results, args.frames_per_video),
+        **summarise(results, predictor.frames_per_video),
         "left_out": listing.left_out,
         "hidden": listing.hidden,
     }
-    write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": args.strategy})
+    write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": predictor.strategy})
     if args.report:
         workers = args.workers or available_cores()
-        write_report(args.report, results, dict(paths), settings=settings, strategy=args.strategy, workers=workers)
-    report(summary, args, time.time() - started)
+        write_report(args.report, results, dict(paths), settings=settings, strategy=predictor.strategy, workers=workers)
+    report(summary, args, predictor.frames_per_video, time.time() - started)
     return exit_code(results, args.strict, listing.left_out)
 
 
-def assist(
-    args: argparse.Namespace, ranks: Ranks, device: torch.device, precision: str, engine: str, checkpoints: list[str]
-) -> int:
+def assist(args: argparse.Namespace, ranks: Ranks, device: torch.device, precision: str, engine: str) -> int:
     """What a process other than rank 0 does: score videos until none is left."""
-    todo = ranks.broadcast(None)
-    if todo is None:
+    given = ranks.broadcast(None)
+    if given is None:
         return 1
+    system, todo = given
     if todo:
-        pipeline = build_pipeline(args, ranks, device, precision, engine, checkpoints)
+        predictor = load_predictor(system, options_of(args), args.weights_dir)
+        pipeline = build_pipeline(args, ranks, predictor, device, precision, engine)
         for _ in ranks.results(todo, pipeline.run):
             raise AssertionError("results go to rank 0")
     ranks.close()
@@ -232,7 +206,7 @@ def assist(
 
 def check_checkpoints(folder: str, names: list[str]) -> None:
     """Raises InputError that names the checkpoints that are not there."""
-    missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
+    missing = [name for name in names if not os.path.isfile(checkpoint_path(folder, name))]
     if missing:
         raise InputError(
             f"--weights-dir {folder}: no checkpoint {', '.join(missing)}; "
@@ -241,26 +215,25 @@ def check_checkpoints(folder: str, names: list[str]) -> None:
 
 
 def describe_settings(
-    args: argparse.Namespace, device: torch.device, precision: str, engine: str, checkpoints: list[str]
+    args: argparse.Namespace,
+    system: str,
+    predictor: Predictor,
+    device: torch.device,
+    precision: str,
+    engine: str,
+    checkpoints: list[str],
 ) -> dict:
     """All that the faces' scores depend on, besides the videos."""
     return {
         "format": _RESULTS_FORMAT,
+        **({} if system == DEFAULT else {"system": system}),
         "models": [[name, file_digest(path)] for name, path in zip(args.models, checkpoints, strict=True)],
-        "encoder": args.encoder,
-        "size": args.size,
-        "frames_per_video": args.frames_per_video,
-        "max_faces": max_faces(args),
-        "spread_faces": args.spread_faces,
+        **predictor.settings(),
         "device": device.type,
         "precision": precision,
         "engine": engine,
-        "batch_size": args.batch_size or default_batch_size(device),
+        "batch_size": args.batch_size or predictor.default_batch_size(device),
     }
-
-
-def max_faces(args: argparse.Namespace) -> int:
-    return args.max_faces or 4 * args.frames_per_video - 1
 
 
 def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:
@@ -276,67 +249,41 @@ def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:
 
 
 def build_pipeline(
-    args: argparse.Namespace, ranks: Ranks, device: torch.device, precision: str, engine: str, checkpoints: list[str]
+    args: argparse.Namespace, ranks: Ranks, predictor: Predictor, device: torch.device, precision: str, engine: str
 ) -> Pipeline:
     cores = max(1, available_cores() // ranks.local_world_size)
     workers = args.workers or cores
-    with failures_are_told("end what else runs on it, or use fewer --models or another --device"):
-        detector = FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=workers)
-        ensemble = load_ensemble(args, ranks, device, precision, engine, checkpoints, lanes=cores)
-    extractor = FaceExtractor(
-        lambda path: iter_frames(path, lambda count: evenly_spaced(count, args.frames_per_video)),
-        detector,
-        args.frames_per_batch,
-        memory_budget(args, ranks, device, workers),
-    )
-    return Pipeline(
-        extractor,
-        ensemble,
-        STRATEGIES[args.strategy],
-        max_faces=max_faces(args),
-        spread_faces=args.spread_faces,
+    memory = default_budget(ranks.local_world_size, on_gpu=device.type == "cuda")
+    machine = Machine(
+        device=device,
+        precision=precision,
+        engine=engine,
         workers=workers,
+        lanes=cores,
+        memory=MemoryBudget(args.memory * 2**20 if args.memory else memory, workers),
+        batch_size=args.batch_size,
+        frames_per_batch=args.frames_per_batch,
     )
+    bar = tqdm(args.models, desc="Loading models", disable=ranks.rank > 0)
+    checkpoints = ((name, checkpoint_path(args.weights_dir, name)) for name in bar)
+    with failures_are_told("end what else runs on it, or use fewer --models or another --device"):
+        opened = predictor.open(checkpoints, machine)
+    return Pipeline(opened.sampler, opened.models, predictor.verdict(args.models), workers=workers)
 
 
-def memory_budget(args: argparse.Namespace, ranks: Ranks, device: torch.device, workers: int) -> MemoryBudget:
-    default = default_budget(ranks.local_world_size, on_gpu=device.type == "cuda")
-    return MemoryBudget(args.memory * 2**20 if args.memory else default, workers)
-
-
-def load_ensemble(
-    args: argparse.Namespace,
-    ranks: Ranks,
-    device: torch.device,
-    precision: str,
-    engine: str,
-    checkpoints: list[str],
-    lanes: int,
-) -> Ensemble:
-    def modules() -> Iterator[tuple]:
-        for name, path in zip(
-            args.models, tqdm(checkpoints, desc="Loading models", disable=ranks.rank > 0), strict=True
-        ):
-            loaded = load_model(path, encoder=args.encoder, input_size=args.size)
-            yield name, loaded.module, loaded.input_size
-
-    return build_ensemble(
-        modules(), device=device, precision=precision, engine=engine, batch_size=args.batch_size, lanes=lanes
-    )
-
-
-def report(summary: dict, args: argparse.Namespace, seconds: float) -> None:
+def report(summary: dict, args: argparse.Namespace, frames_per_video: int | None, seconds: float) -> None:
     """The end of the run, for a person: counts, and the videos that got 0.5 or fewer frames by name."""
     print(f"{summary['videos']} videos, {summary['scored']} scored, in {seconds:.0f} s: {printable(args.output)}")
+    of = f" of {frames_per_video}" if frames_per_video else ""
     for name in summary["no_face"]:
         print(f"  no face found, 0.5: {printable(name)}")
     for status in (UNREADABLE, FAILED):
         for name, error in summary[status].items():
             print(f"  {status}, 0.5: {printable(name)}: {printable(error.splitlines()[-1])}")
     for name, frames in summary["fewer_frames"].items():
-        print(f"  {frames} of {args.frames_per_video} frames (short, cut or damaged): {printable(name)}")
+        print(f"  {frames}{of} frames (short, cut or damaged): {printable(name)}")
     for name, frames in summary["short"].items():
-        print(f"  {frames} of {args.frames_per_video} frames (it has no more): {printable(name)}")
+        print(f"  {frames}{of} frames (it has no more): {printable(name)}")
     for name, limit in summary["at_face_limit"].items():
         left_out = f", {limit['left_out']} left out" if limit["left_out"] else ""
         seen = f"{limit['frames']} frames looked at, the last is {limit['last_frame']}"

@@ -20,12 +20,12 @@ from benchmarks.predict import in_lanes
 from engines.choice import usable_engines
 from engines.device import resolve_device
 from faces.face_detector import FacenetDetector
+from faces.sampling import evenly_spaced
 from faces.video import iter_frames
-from inference.ensemble import Ensemble, build_ensemble
 from runtime.cores import available_cores
 from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.ensemble import Ensemble, build_ensemble
 from systems.seferbekov.faces import THRESHOLDS, FaceExtractor, prepare_face
-from systems.seferbekov.sampling import evenly_spaced
 from systems.seferbekov.strategy import confident_strategy
 
 FRAMES, MOST_FACES, SIZE = 32, 127, 380

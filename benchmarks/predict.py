@@ -30,15 +30,17 @@ from benchmarks.recipe import Recipe
 from engines.choice import usable_engines
 from engines.device import resolve_device
 from faces.face_detector import FacenetDetector
+from faces.sampling import evenly_spaced
 from faces.video import iter_frames
-from inference.ensemble import Ensemble, build_ensemble
 from inference.pipeline import Pipeline
 from runtime.cores import available_cores
 from runtime.memory import MemoryBudget, default_budget
 from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.ensemble import Ensemble, build_ensemble
+from systems.seferbekov.face_models import FaceModels
 from systems.seferbekov.faces import THRESHOLDS, FaceExtractor, prepare_face
-from systems.seferbekov.sampling import evenly_spaced
-from systems.seferbekov.strategy import confident_strategy
+from systems.seferbekov.sampler import FaceSampler
+from systems.seferbekov.strategy import confident_strategy, verdict_by
 
 FRAMES, SIZE = 32, 380
 
@@ -84,7 +86,7 @@ def ours(checkpoints: list[str], device: torch.device, engine: str, precision: s
         detector,
         memory=MemoryBudget(default_budget(on_gpu=device.type == "cuda"), cores),
     )
-    pipeline = Pipeline(extractor, ensemble, confident_strategy, workers=cores)
+    pipeline = Pipeline(FaceSampler(extractor), FaceModels(ensemble), verdict_by(confident_strategy), workers=cores)
 
     def stages(path: str) -> tuple[float, float, float]:
         before = torch.get_num_threads()

@@ -16,8 +16,8 @@ from facenet_pytorch import MTCNN
 from PIL import Image
 from torch import nn
 
+from faces.fit import isotropically_resize_image, put_to_center
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from systems.seferbekov.faces import isotropically_resize_image, put_to_center
 from systems.seferbekov.strategy import confident_strategy
 
 THREADS = 6

@@ -1,32 +1,30 @@
-"""Many videos at once: some threads find faces, others score them, in batches that span videos.
+"""Many videos at once: some threads find what is scored, others score it, in batches that span videos.
 
-    videos -> [workers: read, detect, crop] -> faces -> [lanes: one batch at a time through every model] -> results
+    videos -> [workers: read, detect, cut out] -> samples -> [lanes: one batch at a time through the models] -> results
 
-The queue of faces is bounded, so memory does not grow with the number of videos: workers wait when scoring is behind.
-Every thread computes on one core, without barriers: several threads inside one operation (OpenMP) collapse as soon as
-another thread needs a core too.
+The queue of samples is bounded in bytes, so memory does not grow with the number of videos, or the length of clips:
+workers wait when scoring is behind. Every thread computes on one core, without barriers: several threads inside one
+operation (OpenMP) collapse as soon as another thread needs a core too.
 """
 
 import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from faces.crop import crop_face
-from faces.video import VideoError, VideoInfo, iter_frames
-from inference.ensemble import Ensemble
+from faces.video import VideoError
+from inference.byte_queue import ByteQueue
 from runtime.errors import DeviceError
 from runtime.files import file_identity
-from systems.seferbekov.faces import Face, FaceExtractor, FoundFaces, compress_face, prepare_face
-from systems.seferbekov.sampling import spread_in_time
-from systems.seferbekov.strategy import Strategy
+from systems.sample import Account, GiveVerdict, Models, Sample, Sampler, ScoredFace, Stopped
 
 UNKNOWN_SCORE = 0.5  # of a video without a face, or that can't be read
 
@@ -36,51 +34,37 @@ UNREADABLE = "unreadable"  # the file is missing, no video, damaged, not permitt
 FAILED = "failed"  # something else went wrong
 
 _STOP_SECONDS = 5
-_FACES_AHEAD, _BYTES_AHEAD = 64, 28 * 10**6  # that are found and not yet in a batch, at most
+_AHEAD, _BYTES_AHEAD = 64, 28 * 10**6  # samples that are found, at most, beside those of the batches that are next
 
 
 @dataclass(kw_only=True)
 class VideoResult:
-    """What became of one video. `score` is 0.5 unless `status` is "ok"."""
+    """What became of one video. `score` is 0.5 unless `status` is "ok". The rest as in `systems.sample.Account`."""
 
     video: str
     status: str
     score: float = UNKNOWN_SCORE
     model_scores: list[float] = field(default_factory=list)
-    frames: int = 0  # that were read
-    frames_wanted: int = 0  # how many of those that it has were to be read; 0 where that is not known
-    at_face_limit: bool = False  # the limit of faces left some out
-    last_frame: int | None = None  # the index of the last frame that was looked at
-    left_out: int = 0  # faces found in the frames that were looked at, and not scored
-    notes: list[str] = field(default_factory=list)  # what a person should know of how the file is read
+    frames: int = 0
+    frames_wanted: int = 0
+    at_face_limit: bool = False
+    last_frame: int | None = None
+    left_out: int = 0
+    notes: list[str] = field(default_factory=list)
     error: str | None = None
     identity: tuple[int, int] | None = None  # of the file that was read: bytes, time of change in ns
-    faces: list["ScoredFace"] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredFace:
-    """A face as in `faces.Face`, without its pixels, and its probability "fake" by each model."""
-
-    frame: int
-    face: int
-    bbox: tuple[int, int, int, int]
-    detector_score: float
-    probabilities: list[float]
+    faces: list[ScoredFace] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class _Video:
-    """A video on its way: faces are added by one worker, scored by any lane."""
+    """A video on its way: samples are added by one worker, scored by any lane."""
 
     name: str
     identity: tuple[int, int] | None
-    faces: list[Face] = field(default_factory=list)
+    account: Account
+    samples: list[Sample] = field(default_factory=list)
     probabilities: dict[int, np.ndarray | None] = field(default_factory=dict)  # by place
-    info: VideoInfo = field(default_factory=VideoInfo)
-    frames: int = 0
-    last_frame: int | None = None
-    left_out: int = 0
     unscored: int = 0
     is_read: bool = False
     reported: bool = False
@@ -88,46 +72,22 @@ class _Video:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Some faces of a video, from `place` on, at each size that the models want."""
+    """Some samples of a video, of one kind, at these places."""
 
     video: _Video
-    place: int
-    images: dict[int, list[np.ndarray]]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.images.values())))
-
-
-class _Stopped(Exception):
-    """The pipeline is being torn down."""
+    kind: Hashable
+    places: list[int]
+    prepared: list[Any]
 
 
 class Pipeline:
-    """Scores videos. One pipeline may `run` several times, one run at a time.
+    """Scores videos. One pipeline may `run` several times, one run at a time. `workers` threads read and detect."""
 
-    `max_faces` bounds the faces of one video that are scored, in reading order: frames after the last of them are not
-    looked at. With `spread_faces` all frames are, and as many faces are chosen evenly in time; their frames are read a
-    second time. `workers` threads read and detect. `apply_compression` scores faces after JPEG compression.
-    """
-
-    def __init__(
-        self,
-        extractor: FaceExtractor,
-        ensemble: Ensemble,
-        strategy: Strategy,
-        *,
-        max_faces: int = 127,
-        spread_faces: bool = False,
-        workers: int = 1,
-        apply_compression: bool = False,
-    ):
-        self.extractor = extractor
-        self.ensemble = ensemble
-        self.strategy = strategy
-        self.max_faces = max_faces
-        self.spread_faces = spread_faces
+    def __init__(self, sampler: Sampler, models: Models, verdict: GiveVerdict, *, workers: int = 1):
+        self.sampler = sampler
+        self.models = models
+        self.verdict = verdict
         self.workers = workers
-        self.apply_compression = apply_compression
 
     def run(self, videos: Iterable[tuple[str, str]]) -> Iterator[VideoResult]:
         """Yield the result of each (name, path), as they are finished, in any order. `videos` is drawn from lazily, by
@@ -147,17 +107,21 @@ class _Run:
         self.pipeline = pipeline
         self.videos = videos
         self.drawing = threading.Lock()
-        ensemble = pipeline.ensemble
-        face_bytes = sum(3 * size**2 for size in ensemble.sizes)
-        ahead = min(_FACES_AHEAD, _BYTES_AHEAD // face_bytes) + ensemble.batch_size * (ensemble.lanes + 1)
-        self.groups: queue.Queue[_Group | None] = queue.Queue(maxsize=ahead // ensemble.group)
+        models = pipeline.models
+        next_batches = models.batch_size * (models.lanes + 1)
+        self.groups: ByteQueue[_Group] = ByteQueue(
+            items=(_AHEAD + next_batches) // models.group,
+            most_bytes=_BYTES_AHEAD,
+            wanted=next_batches // models.group,
+        )
         self.batching = threading.Lock()
+        self.waiting: dict[Hashable, list[_Group]] = {}  # by kind, for a batch to be full
         self.counting = threading.Lock()
         self.finished: queue.Queue[VideoResult | BaseException | None] = queue.Queue()
-        self.stopping = threading.Event()
+        self.stopping = self.groups.stopping
         self.working = pipeline.workers
-        self.scoring = ensemble.lanes
-        targets = [self._work] * pipeline.workers + [self._score] * ensemble.lanes
+        self.scoring = models.lanes
+        targets = [self._work] * pipeline.workers + [self._score] * models.lanes
         self.threads = [threading.Thread(target=self._guard, args=(target,), daemon=True) for target in targets]
         self.threads_before = torch.get_num_threads(), cv2.getNumThreads()
         cv2.setNumThreads(1)
@@ -183,7 +147,7 @@ class _Run:
         torch.set_num_threads(1)  # for this thread
         try:
             target()
-        except _Stopped:
+        except Stopped:
             return
         except BaseException as error:  # noqa: BLE001  handed to the caller of `results`
             self.finished.put(error)
@@ -197,25 +161,21 @@ class _Run:
             self.working -= 1
             last = not self.working
         if last:
-            self._put(None)
+            self.groups.end()
 
     def _draw(self) -> tuple[str, str] | None:
         with self.drawing:
             return None if self.stopping.is_set() else next(self.videos, None)
 
     def _read(self, name: str, path: str) -> None:
-        """Find the faces of one video and hand them on as they come. An error in a video ends only that video."""
-        video = _Video(name=name, identity=file_identity(path))
+        """Find the samples of one video and hand them on as they come. An error in a video ends only that video."""
+        video = _Video(name=name, identity=file_identity(path), account=Account(stopping=self.stopping))
         try:
-            with closing(self.pipeline.extractor.iter_frames_with_faces(path)) as frames:
-                video.info = getattr(frames, "info", video.info)
-                if self.pipeline.spread_faces:
-                    self._score_spread(video, path, frames)
-                else:
-                    self._score_in_order(video, frames)
+            with closing(self.pipeline.sampler.samples(path, video.account)) as samples:
+                self._hand_on_all(video, samples)
         except VideoError as error:
             self._end(video, UNREADABLE, str(error.reason))
-        except (_Stopped, DeviceError):
+        except (Stopped, DeviceError):
             raise
         except Exception as error:  # noqa: BLE001  any defect here is reported with its traceback in the result
             self._end(video, FAILED, _describe(error))
@@ -225,90 +185,45 @@ class _Run:
         if complete:
             self._complete(video)
 
-    def _score_in_order(self, video: _Video, frames: FoundFaces) -> None:
-        size, most = self.pipeline.ensemble.group, self.pipeline.max_faces
-        crops: list[np.ndarray] = []
-        for faces in self._looked_at(video, frames):
-            room = most - len(video.faces)
-            video.left_out += len(faces[room:])
-            for face in faces[:room]:
-                video.faces.append(face.without_crop())
-                crops.append(face.crop)
-                if len(crops) == size:
-                    self._hand_on(video, crops)
-                    crops = []
-            if len(video.faces) == most:
-                break
-        if crops:
-            self._hand_on(video, crops)
-
-    def _score_spread(self, video: _Video, path: str, frames: FoundFaces) -> None:
-        """No pixels are kept while frames are searched, so that memory does not grow with the number of faces."""
-        found = [face.without_crop() for faces in self._looked_at(video, frames) for face in faces]
-        chosen = spread_in_time([face.frame for face in found], self.pipeline.max_faces)
-        video.left_out = len(found) - len(chosen)
-        by_frame: dict[int, list[Face]] = {}
-        for place in chosen:
-            by_frame.setdefault(found[place].frame, []).append(found[place])
-        size = self.pipeline.ensemble.group
-        crops: list[np.ndarray] = []
-        for index, frame in iter_frames(path, lambda count: by_frame):
+    def _hand_on_all(self, video: _Video, samples: Iterator[Sample]) -> None:
+        models = self.pipeline.models
+        begun: dict[Hashable, list[int]] = {}  # places of samples, by kind, until there are as many as a group has
+        prepared: dict[int, Any] = {}
+        for sample in samples:
             if self.stopping.is_set():
-                raise _Stopped
-            for face in by_frame[index]:
-                video.faces.append(face)
-                crops.append(crop_face(frame, face.bbox))
-                if len(crops) == size:
-                    self._hand_on(video, crops)
-                    crops = []
-        if crops:
-            self._hand_on(video, crops)
+                raise Stopped
+            kind, place = models.kind(sample), len(video.samples)
+            prepared[place] = models.prepare(sample)
+            video.samples.append(sample.without_pixels())
+            begun.setdefault(kind, []).append(place)
+            if len(begun[kind]) == models.group:
+                places = begun.pop(kind)
+                self._hand_on(video, kind, places, [prepared.pop(place) for place in places])
+        for kind, places in begun.items():
+            self._hand_on(video, kind, places, [prepared.pop(place) for place in places])
 
-    def _looked_at(self, video: _Video, frames: FoundFaces) -> Iterator[list[Face]]:
-        """The faces of each frame; the video knows which was the last."""
-        for index, _, faces in frames:
-            if self.stopping.is_set():
-                raise _Stopped
-            video.frames += 1
-            video.last_frame = index
-            yield faces
-
-    def _hand_on(self, video: _Video, crops: list[np.ndarray]) -> None:
-        sizes = self.pipeline.ensemble.sizes
-        images = {size: [self._prepare(crop, size) for crop in crops] for size in sizes}
+    def _hand_on(self, video: _Video, kind: Hashable, places: list[int], prepared: list[Any]) -> None:
         with self.counting:
-            video.unscored += len(crops)
-        self._put(_Group(video=video, place=len(video.faces) - len(crops), images=images))
-
-    def _prepare(self, crop: np.ndarray, size: int) -> np.ndarray:
-        image = prepare_face(crop, size)
-        return compress_face(image) if self.pipeline.apply_compression else image
-
-    def _put(self, group: _Group | None) -> None:
-        while True:
-            try:
-                return self.groups.put(group, timeout=0.2)
-            except queue.Full:
-                if self.stopping.is_set():
-                    raise _Stopped from None
+            video.unscored += len(places)
+        group = _Group(video=video, kind=kind, places=places, prepared=prepared)
+        self.groups.put(group, sum(map(self.pipeline.models.size_of, prepared)))
 
     # lanes
 
     def _score(self) -> None:
         while batch := self._gather():
             try:
-                sizes = self.pipeline.ensemble.sizes
-                images = {size: [image for group in batch for image in group.images[size]] for size in sizes}
-                rows = list(self.pipeline.ensemble.score(images))
+                prepared = [each for group in batch for each in group.prepared]
+                rows = list(self.pipeline.models.score(batch[0].kind, prepared))
             except DeviceError:
                 raise
             except Exception as error:  # noqa: BLE001  the videos concerned are reported as failed
                 for group in batch:
                     self._end(group.video, FAILED, _describe(error))
-                rows = [None] * sum(map(len, batch))
+                rows = [None] * sum(len(group.places) for group in batch)
             for group in batch:
-                self._take(group, rows[: len(group)])
-                del rows[: len(group)]
+                self._take(group, rows[: len(group.places)])
+                del rows[: len(group.places)]
         with self.counting:
             self.scoring -= 1
             last = not self.scoring
@@ -316,31 +231,22 @@ class _Run:
             self.finished.put(None)
 
     def _gather(self) -> list[_Group]:
-        """A full batch, or what is left when all videos are read: one lane waits, the others score meanwhile."""
-        batch = []
-        room = self.pipeline.ensemble.batch_size // self.pipeline.ensemble.group
+        """A full batch of one kind, or what is left of a kind when all videos are read; empty when nothing is. One lane
+        waits, the others score meanwhile."""
+        room = self.pipeline.models.batch_size // self.pipeline.models.group
         with self.batching:
-            while len(batch) < room:
-                group = self._get()
-                if group is None:
-                    self._put(None)  # for the other lanes, and for the next call
-                    break
-                batch.append(group)
-        return batch
-
-    def _get(self) -> _Group | None:
-        while True:
-            try:
-                return self.groups.get(timeout=0.2)
-            except queue.Empty:
-                if self.stopping.is_set():
-                    raise _Stopped from None
+            while group := self.groups.get():
+                waiting = self.waiting.setdefault(group.kind, [])
+                waiting.append(group)
+                if len(waiting) == room:
+                    return self.waiting.pop(group.kind)
+            return self.waiting.pop(next(iter(self.waiting))) if self.waiting else []
 
     def _take(self, group: _Group, rows: list[np.ndarray | None]) -> None:
         video = group.video
         with self.counting:
-            video.probabilities.update(enumerate(rows, start=group.place))
-            video.unscored -= len(group)
+            video.probabilities.update(zip(group.places, rows, strict=True))
+            video.unscored -= len(group.places)
             complete = video.is_read and not video.unscored
         if complete:
             self._complete(video)
@@ -365,51 +271,29 @@ class _Run:
             self.finished.put(result)
 
     def _blank(self, video: _Video, status: str, error: str | None = None) -> VideoResult:
-        return VideoResult(
-            video=video.name,
-            status=status,
-            frames=video.frames,
-            frames_wanted=video.info.wanted,
-            last_frame=video.last_frame,
-            left_out=video.left_out,
-            notes=video.info.notes,
-            error=error,
-            identity=video.identity,
-        )
+        result = VideoResult(video=video.name, status=status, error=error, identity=video.identity)
+        for name in ("frames", "frames_wanted", "last_frame", "left_out", "notes"):
+            setattr(result, name, getattr(video.account, name))
+        return result
 
     def _result(self, video: _Video) -> VideoResult:
-        result = self._blank(video, NO_FACE)
-        if not video.faces:
-            return result
-        probabilities = np.stack([video.probabilities[place] for place in range(len(video.faces))])
-        if not np.isfinite(probabilities).all():
-            result.status, result.error = (
-                FAILED,
-                "a model gave a score that is not a number; if this is not fp32 yet, try --precision fp32",
-            )
-            return result
-        result.status = OK
-        unseen = not self.pipeline.spread_faces and video.frames != video.info.wanted
-        result.at_face_limit = video.left_out > 0 or (unseen and len(video.faces) == self.pipeline.max_faces)
-        result.faces = [
-            ScoredFace(
-                frame=face.frame,
-                face=face.number,
-                bbox=face.bbox,
-                detector_score=face.score,
-                probabilities=row.tolist(),
-            )
-            for face, row in zip(video.faces, probabilities, strict=True)
-        ]
-        apply_strategy(result, self.pipeline.strategy)
+        if not video.samples:
+            return self._blank(video, NO_FACE)
+        rows = [video.probabilities[place] for place in range(len(video.samples))]
+        if not all(np.isfinite(row).all() for row in rows):
+            error = "a model gave a score that is not a number; if this is not fp32 yet, try --precision fp32"
+            return self._blank(video, FAILED, error)
+        result = self._blank(video, OK)
+        result.at_face_limit = video.account.at_face_limit
+        result.faces = [sample.scored(row.tolist()) for sample, row in zip(video.samples, rows, strict=True)]
+        apply_verdict(result, self.pipeline.verdict)
         return result
 
 
-def apply_strategy(result: VideoResult, strategy: Strategy) -> None:
-    """Set the scores of a video from those of its faces."""
-    probabilities = np.array([face.probabilities for face in result.faces], np.float32)
-    result.model_scores = [float(strategy(column)) for column in probabilities.T]
-    result.score = float(np.mean(result.model_scores))
+def apply_verdict(result: VideoResult, verdict: GiveVerdict) -> None:
+    """Set the scores of a video from those of its samples."""
+    given = verdict(result.faces)
+    result.score, result.model_scores = given.score, given.model_scores
 
 
 def _describe(error: Exception) -> str:

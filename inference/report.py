@@ -17,10 +17,11 @@ from string import Template
 
 import numpy as np
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
 from inference.report_pictures import Pictures, with_pictures
 from runtime.errors import printable
 from runtime.files import whole_file
+from systems.sample import ScoredFace
 
 _STATUSES = {OK: "scored", NO_FACE: "no face", UNREADABLE: "unreadable", FAILED: "failed"}  # in the order of the page
 _ROWS = "<!-- rows -->"
@@ -53,7 +54,8 @@ def write_report(
         file.write(head)
         with contextlib.closing(with_pictures(results, paths, workers)) as pictured:
             for result, pictures in pictured:
-                file.write(_video(result, pictures, models, settings["frames_per_video"], strategy))
+                wanted = settings.get("frames_per_video", result.frames_wanted)
+                file.write(_video(result, pictures, models, wanted, strategy))
         file.write(tail)
 
 
@@ -84,7 +86,7 @@ def _page(results: Sequence[VideoResult], settings: dict, strategy: str) -> str:
         strategy=_text(strategy),
         precision=_text(settings["precision"]),
         engine=_text(f"{settings['engine']} on {settings['device']}"),
-        frames=settings["frames_per_video"],
+        frames=settings.get("frames_per_video", "its own choice of"),
         date=_text(datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")),
         rows=_ROWS,
     )
@@ -104,7 +106,7 @@ def _video(result: VideoResult, pictures: Pictures, models: list[str], frames_wa
     if result.error:
         parts.append("<pre>" + "\n".join(map(_text, result.error.splitlines())) + "</pre>\n")
     if result.faces:
-        parts += [_plot(result), _scores(result, models, strategy), _thumbnails(result, pictures)]
+        parts += [_plot(result, len(models)), _scores(result, models, strategy), _thumbnails(result, pictures)]
     return (
         f'<tbody>\n<tr><th scope="row"><details><summary>{_text(result.video)}</summary></details></th>'
         f'<td class="number" data-key="{key}">{score}</td>'
@@ -155,21 +157,31 @@ def _level(score: float) -> str:
     return "high" if score > 0.8 else "low" if score < 0.2 else "middle"
 
 
-def _plot(result: VideoResult) -> str:
+def _points(face: ScoredFace) -> list[tuple[int, int, float]]:
+    """Each probability of a face, with its frame and the number of its model: (frame, model, probability)."""
+    if face.model is None:
+        return [(face.frame, number, score) for number, score in enumerate(face.probabilities)]
+    frames = face.frames if len(face.frames) == len(face.probabilities) else (face.frame,) * len(face.probabilities)
+    return [(frame, face.model, score) for frame, score in zip(frames, face.probabilities, strict=True)]
+
+
+def _plot(result: VideoResult, models: int) -> str:
     """Scores over frames: a line for each model, a dot for each face, and a line across for the video's score.
 
     Letters stand outside of the drawing, which is stretched to the width that there is.
     """
-    frames = sorted({face.frame for face in result.faces})
+    points = [point for face in result.faces for point in _points(face)]
+    frames = sorted({frame for frame, _, _ in points})
     span = max(frames[-1] - frames[0], 1)
     across = {frame: round(_WIDTH * (frame - frames[0]) / span) for frame in frames}
-    by_frame = {frame: [face.probabilities for face in result.faces if face.frame == frame] for frame in frames}
-    means = np.array([np.mean(by_frame[frame], axis=0) for frame in frames])  # (frames, models)
+    by_frame: list[dict[int, list[float]]] = [{} for _ in range(models)]
+    for frame, number, score in points:
+        by_frame[number].setdefault(frame, []).append(score)
     lines = "".join(
         f'<polyline class="line{number % _STYLES}" points="'
-        + " ".join(f"{across[frame]},{_height(score)}" for frame, score in zip(frames, column, strict=True))
+        + " ".join(f"{across[frame]},{_height(np.mean(scores))}" for frame, scores in sorted(of_model.items()))
         + '"/>\n'
-        for number, column in enumerate(means.T)
+        for number, of_model in enumerate(by_frame)
     )
     dots = "".join(f"M{across[face.frame]} {_height(_score(face))}h0" for face in result.faces)
     label = f"Scores from frame {frames[0]} to frame {frames[-1]}; the video's is {result.score:.4f}"
@@ -195,17 +207,21 @@ def _score(face: ScoredFace) -> float:
 
 def _scores(result: VideoResult, models: list[str], strategy: str) -> str:
     """The plot's legend, with the numbers: what each model, and all of them, make of the video."""
-    faces = np.array([face.probabilities for face in result.faces])  # (faces, models)
-    rows = [("score", "all models, mean", result.score, faces.mean(axis=1))]
+    by_model: list[list[float]] = [[] for _ in models]
+    for face in result.faces:
+        for _, number, score in _points(face):
+            by_model[number].append(score)
+    rows = [("score", "all models, mean", result.score, [_score(face) for face in result.faces])]
     rows += [
-        (f"line{number % _STYLES}", name, score, faces[:, number])
-        for number, (name, score) in enumerate(zip(models, result.model_scores, strict=True))
+        (f"line{number % _STYLES}", name, score, scores)
+        for number, (name, score, scores) in enumerate(zip(models, result.model_scores, by_model, strict=True))
+        if scores
     ]
     body = "".join(
         f'<tr><th scope="row"><svg viewBox="0 0 32 8" aria-hidden="true"><path class="{line}" d="M0 4h32"/></svg>'
         f'{_text(name)}</th><td class="number">{score:.4f}</td>'
-        f'<td class="number">{column.min():.3f} – {column.max():.3f}</td></tr>\n'
-        for line, name, score, column in rows
+        f'<td class="number">{min(scores):.3f} – {max(scores):.3f}</td></tr>\n'
+        for line, name, score, scores in rows
     )
     return (
         f'<table class="scores">\n<thead><tr><th scope="col">Model</th><th scope="col" class="number">'

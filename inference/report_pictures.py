@@ -13,11 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from faces.crop import crop_face
+from faces.fit import isotropically_resize_image
+from faces.sampling import evenly_spaced
 from faces.video import VideoError, iter_frames
 from inference.pipeline import VideoResult
 from runtime.files import file_identity
-from systems.seferbekov.faces import isotropically_resize_image
-from systems.seferbekov.sampling import evenly_spaced
 
 _FACES = 10  # of a video that are shown, from the first to the last
 _HIGHEST = 2  # that are shown in any case, as a few faces that stand out would be missed

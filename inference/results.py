@@ -11,15 +11,15 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import TextIO
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, ScoredFace, VideoResult
+from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, VideoResult
 from runtime.errors import OutputError
 from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file
 from runtime.journal import Journal
-from systems.checkpoints import CheckpointError
+from systems.sample import FacesTable, ScoredFace
 
 _MOST = 2**31  # frames, faces, pixels
 _MAY_BE_LINKS = ("--output", "--faces-csv")  # what a user names is written where it leads to; other names are ours
@@ -62,7 +62,8 @@ class ResultsJournal:
 
     def add(self, result: VideoResult) -> None:
         """Write a result down."""
-        self._journal.add(asdict(result))
+        faces = [_record_of(face) for face in result.faces]
+        self._journal.add({**asdict(replace(result, faces=[])), "faces": faces})
         self._results[result.video] = result
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class ResultsJournal:
 
 def _checked(record: dict, models: int) -> VideoResult:
     """A result from its line of the journal; an exception where the line can't have been written by `add`."""
-    faces = [ScoredFace(**{**face, "bbox": tuple(face["bbox"])}) for face in _list_of(dict, record.pop("faces"))]
+    faces = [_face_of(face) for face in _list_of(dict, record.pop("faces"))]
     identity = record.pop("identity")
     result = VideoResult(**record, identity=None if identity is None else tuple(identity), faces=faces)
     if not isinstance(result.video, str) or not isinstance(result.error, str | None):
@@ -93,9 +94,32 @@ def _checked(record: dict, models: int) -> VideoResult:
     for face in faces:
         _check_counts(face.frame, face.face)
         _check_whole(*face.bbox, count=4, most=_MOST)
-        _check_scores(face.detector_score)
-        _check_scores(*_list_of(float, face.probabilities), count=models)
+        if face.detector_score is not None:
+            _check_scores(face.detector_score)
+        _check_counts(*face.frames)
+        if face.model is None:
+            _check_scores(*_list_of(float, face.probabilities), count=models)
+        else:
+            _check_scores(*_list_of(float, face.probabilities), count=len(face.probabilities))
+            if type(face.model) is not int or not 0 <= face.model < models or not face.probabilities:
+                raise ValueError("not a model")
+        _check_counts(face.step - 1)
+        if not isinstance(face.flipped, bool) or not isinstance(face.role, str):
+            raise ValueError("not a face")
     return result
+
+
+_OPTIONAL = {field.name: field.default for field in fields(ScoredFace) if field.default is not MISSING}
+
+
+def _record_of(face: ScoredFace) -> dict:
+    """A face as the journal has it: without what is as it is for most."""
+    return {name: value for name, value in asdict(face).items() if value != _OPTIONAL.get(name, MISSING)}
+
+
+def _face_of(record: dict) -> ScoredFace:
+    tuples = {name: tuple(record[name]) for name in ("bbox", "frames") if name in record}
+    return ScoredFace(**{**record, **tuples})
 
 
 def _list_of(kind: type, value: object) -> list:
@@ -114,7 +138,7 @@ def _check_whole(*numbers: object, count: int, most: int = 2**63 - 1) -> None:
 
 def _check_counts(*numbers: object) -> None:
     _check_whole(*numbers, count=len(numbers), most=_MOST)
-    if min(numbers) < 0:
+    if min(numbers, default=0) < 0:
         raise ValueError("not counts")
 
 
@@ -128,35 +152,23 @@ def fingerprint(settings: dict) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a checkpoint, 16 digits. Raises CheckpointError where it can't be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise CheckpointError(path, f"can't be opened ({error.strerror})") from error
-
-
 def write_submission(path: str | os.PathLike, results: Sequence[VideoResult]) -> None:
     """Kaggle's format: filename,label, in the order given."""
     _write_csv(path, ["filename", "label"], ([result.video, result.score] for result in results))
 
 
-def write_faces(path: str | os.PathLike, results: Sequence[VideoResult], models: Sequence[str]) -> None:
-    """A row for each face that was scored, with its box in pixels of the frame (without the margin of the crop)."""
-    header = ["video", "frame", "face", "x1", "y1", "x2", "y2", "detector_score", *models]
-    rows = (
-        [result.video, face.frame, face.face, *face.bbox, face.detector_score, *face.probabilities]
-        for result in results
-        for face in result.faces
-    )
-    _write_csv(path, header, rows)
+def write_faces(path: str | os.PathLike, results: Sequence[VideoResult], table: FacesTable) -> None:
+    """The faces that were scored, as the system tells of them."""
+    rows = ([result.video, *row] for result in results for face in result.faces for row in table.rows(face))
+    _write_csv(path, ["video", *table.columns], rows)
 
 
-def summarise(results: Sequence[VideoResult], frames_per_video: int) -> dict:
-    """How many videos ended how, and which: the content of the summary file."""
+def summarise(results: Sequence[VideoResult], frames_per_video: int | None) -> dict:
+    """How many videos ended how, and which: the content of the summary file. Fewer frames than `frames_per_video`, or,
+    without it, than a video has, are told of."""
     read = [result for result in results if result.status in (OK, NO_FACE)]
-    short = [result for result in read if result.frames < frames_per_video and not result.at_face_limit]
+    wanted = {result.video: frames_per_video or result.frames_wanted for result in read}
+    short = [result for result in read if result.frames < wanted[result.video] and not result.at_face_limit]
     whole = {result.video for result in short if result.frames == result.frames_wanted}
     return {
         "videos": len(results),

@@ -1,5 +1,7 @@
 """Checkpoint files of any system: read safely, checked strictly."""
 
+import contextlib
+import hashlib
 import os
 import pickle
 import reprlib
@@ -25,6 +27,15 @@ class CheckpointError(UserError):
         super().__init__(f"{os.fspath(path)}: {reason}")
 
 
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, 16 digits. Raises CheckpointError where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise CheckpointError(path, f"can't be opened ({error.strerror})") from error
+
+
 # "bce_best" of the published files is a NumPy scalar, pickled under the names of NumPy 1
 _SCALAR = np.float64(0).__reduce__()[0]
 _SAFE = [
@@ -36,13 +47,16 @@ _SAFE = [
 ]
 
 
-def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike, *, weights: bool = True) -> dict[str, Any]:
     """A checkpoint file's content, tensors on the CPU; unpickled with `weights_only=True`, and never larger in memory
-    than it is on disk. Raises CheckpointError."""
+    than it is on disk. Without `weights` these are left unread, and their values are of no use.
+
+    Raises CheckpointError."""
     try:
         with open_file(path, sys.maxsize) as file, torch.serialization.safe_globals(_SAFE):
             check_file(file)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            with contextlib.nullcontext() if weights else torch.serialization.skip_data():
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(path, "no such checkpoint; ./download_weights.sh fetches the published ones") from None
     except OSError as error:

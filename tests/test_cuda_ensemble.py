@@ -10,11 +10,11 @@ import torch
 from engines.fold import fold_batch_norms
 from engines.gpu import staged
 from engines.native.cuda_encoder import CudaEncoder, TorchSteps
-from inference import cuda_ensemble
-from inference.cuda_ensemble import CudaEnsemble
-from inference.ensemble import Model, build_ensemble, torch_logits
 from runtime.errors import DeviceError
+from systems.seferbekov import cuda_ensemble
 from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.cuda_ensemble import CudaEnsemble
+from systems.seferbekov.ensemble import Model, build_ensemble, torch_logits
 from tests import media
 from tests.cuda_on_cpu import HostGraph
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from inference.ensemble import Ensemble, Model, build_ensemble, default_batch_size
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.ensemble import Ensemble, Model, build_ensemble, default_batch_size
 from tests import media
 from tests.engines import ENGINES
 

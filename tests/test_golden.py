@@ -14,14 +14,16 @@ import torch
 
 from engines import openvino_engine
 from faces.face_detector import FacenetDetector
+from faces.sampling import evenly_spaced
 from faces.video import iter_frames
-from inference.ensemble import build_ensemble
 from inference.pipeline import Pipeline
 from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
 from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.ensemble import build_ensemble
+from systems.seferbekov.face_models import FaceModels
 from systems.seferbekov.faces import THRESHOLDS, FaceExtractor
-from systems.seferbekov.sampling import evenly_spaced
-from systems.seferbekov.strategy import confident_strategy
+from systems.seferbekov.sampler import FaceSampler
+from systems.seferbekov.strategy import confident_strategy, verdict_by
 from tests import media
 
 GOLDEN = media.SHARED / "golden"
@@ -55,7 +57,7 @@ def predict(paths: list[Path], checkpoints, **kwargs):
         lambda path: iter_frames(path, lambda count: evenly_spaced(count, 32)),
         FacenetDetector(thresholds=THRESHOLDS, threads=2),
     )
-    pipeline = Pipeline(extractor, ensemble, confident_strategy, workers=2)
+    pipeline = Pipeline(FaceSampler(extractor), FaceModels(ensemble), verdict_by(confident_strategy), workers=2)
     return {result.video: result for result in pipeline.run((path.name, str(path)) for path in paths)}
 
 

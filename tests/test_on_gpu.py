@@ -11,10 +11,10 @@ from engines.fold import fold_batch_norms
 from engines.native import cuda_kernels
 from engines.native.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
 from faces.face_detector import FacenetDetector
-from inference.cuda_ensemble import CudaEnsemble
-from inference.ensemble import build_ensemble
 from runtime.errors import DeviceError
 from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.cuda_ensemble import CudaEnsemble
+from systems.seferbekov.ensemble import build_ensemble
 from systems.seferbekov.models import create_encoder
 from tests import media
 from tests import test_train_classifier as trainer

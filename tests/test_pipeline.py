@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from faces.sampling import evenly_spaced
 from faces.video import VideoError, iter_frames
-from inference.ensemble import Ensemble, Model, build_ensemble
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline
 from runtime.errors import DeviceError
 from systems.seferbekov.checkpoints import load_model
+from systems.seferbekov.ensemble import Ensemble, Model, build_ensemble
+from systems.seferbekov.face_models import FaceModels
 from systems.seferbekov.faces import Face, FaceExtractor
-from systems.seferbekov.sampling import evenly_spaced
-from systems.seferbekov.strategy import mean_strategy
+from systems.seferbekov.sampler import FaceSampler
+from systems.seferbekov.strategy import mean_strategy, verdict_by
 from tests import media
 from tests.test_faces import ScriptedDetector, faces_at
 
@@ -61,7 +63,12 @@ def logits(images):
 
 def make(model=logits, *, lanes=2, batch_size=3, group=1, **kwargs):
     ensemble = Ensemble([Model(name="m", size=SIZE, logits=model)], batch_size=batch_size, lanes=lanes, group=group)
-    return Pipeline(ScriptedExtractor(), ensemble, kwargs.pop("strategy", mean_strategy), **kwargs)
+    return connected(ScriptedExtractor(), ensemble, **kwargs)
+
+
+def connected(extractor, ensemble, *, strategy=mean_strategy, workers=1, apply_compression=False, **kwargs):
+    models = FaceModels(ensemble, apply_compression=apply_compression)
+    return Pipeline(FaceSampler(extractor, **kwargs), models, verdict_by(strategy), workers=workers)
 
 
 def run(pipeline, names):
@@ -91,7 +98,7 @@ def test_mean_over_models():
         Model(name=str(value), size=SIZE, logits=lambda images, value=value: np.full(len(images), value, np.float32))
         for value in (0.0, 100.0)
     ]
-    pipeline = Pipeline(ScriptedExtractor(), Ensemble(models, batch_size=2, lanes=1), mean_strategy)
+    pipeline = connected(ScriptedExtractor(), Ensemble(models, batch_size=2, lanes=1))
     result = run(pipeline, ["1x1"])["1x1"]
     assert result.model_scores == [0.5, 1.0] and result.score == 0.75
 
@@ -121,7 +128,7 @@ def test_faces_beyond_the_limit_are_not_looked_at():
     pipeline = make(max_faces=7)
     result = run(pipeline, ["50x2"])["50x2"]
     assert len(result.faces) == 7 and result.at_face_limit
-    assert pipeline.extractor.frames_made == 4
+    assert pipeline.sampler.extractor.frames_made == 4
     assert not run(pipeline, ["3x2"])["3x2"].at_face_limit
 
 
@@ -141,7 +148,7 @@ def test_other_videos_do_not_change_a_score(face_video, weights_dir):
         modules, device=torch.device("cpu"), precision="fp32", engine="torch", batch_size=4, lanes=2
     )
     extractor = FaceExtractor(lambda frames: iter_frames(face_video, lambda count: evenly_spaced(count, int(frames))))
-    pipeline = Pipeline(extractor, ensemble, mean_strategy, workers=3)
+    pipeline = connected(extractor, ensemble, workers=3)
     alone = run(pipeline, ["7"])["7"]
     assert len(alone.faces) == 7
     assert run(pipeline, ["5", "3", "7", "6", "1"])["7"] == alone
@@ -224,7 +231,7 @@ def test_a_gpu_that_fails_ends_the_run():
         return logits(images)
 
     pipeline = make(lanes=1)
-    pipeline.extractor = Failing()
+    pipeline.sampler.extractor = Failing()
     results = pipeline.run((name, name) for name in ("1x1", "fails", "2x2"))
     with pytest.raises(DeviceError, match="the GPU failed"):
         for result in results:

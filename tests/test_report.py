@@ -21,12 +21,13 @@ import pytest
 import predict_folder
 from faces.video import iter_frames
 from inference import report_pictures
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult, apply_strategy
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult, apply_verdict
 from inference.report import write_report
 from inference.report_pictures import choose_faces, read_pictures
 from runtime.errors import OutputError
 from runtime.files import file_identity
-from systems.seferbekov.strategy import STRATEGIES
+from systems.sample import ScoredFace
+from systems.seferbekov.strategy import STRATEGIES, verdict_by
 from tests import media
 from tests.test_predict_folder import arguments, command, fails
 
@@ -43,7 +44,7 @@ def scored(video, scores, *, path="nowhere", box=BOX, models=2, step=1, **kwargs
         for i, score in enumerate(scores)
     ]
     result = VideoResult(video=video, status=OK, frames=len(faces), faces=faces, identity=file_identity(path), **kwargs)
-    apply_strategy(result, STRATEGIES["mean"])
+    apply_verdict(result, verdict_by(STRATEGIES["mean"]))
     return result
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, ScoredFace, VideoResult
+from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
 from inference.results import (
     ResultsJournal,
     check_outputs,
@@ -24,6 +24,8 @@ from inference.results import (
 )
 from runtime.errors import OutputError
 from runtime.files import file_identity
+from systems.sample import ScoredFace
+from systems.seferbekov.system import SeferbekovPredictor
 
 FACE = ScoredFace(frame=3, face=1, bbox=(-2, 5, 40, 60), detector_score=0.99, probabilities=[0.1, 0.123456789])
 SETTINGS = {"models": ["a", "b"]}
@@ -322,7 +324,8 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 
 def test_faces(tmp_path):
     path = tmp_path / "f.csv"
-    write_faces(path, [result(faces=[FACE, FACE]), result("b.mp4", NO_FACE)], ["m1", "m2"])
+    table = SeferbekovPredictor().faces_table(["m1", "m2"])
+    write_faces(path, [result(faces=[FACE, FACE]), result("b.mp4", NO_FACE)], table)
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["video", "frame", "face", "x1", "y1", "x2", "y2", "detector_score", "m1", "m2"]
@@ -407,7 +410,9 @@ def test_journal_survives_sigkill(journal, video):
     """Every line that was added is there after a kill without warning."""
     code = f"""
 import os, signal
-from inference.pipeline import ScoredFace, VideoResult
+from inference.pipeline import VideoResult
+from systems.sample import ScoredFace
+from systems.seferbekov.system import SeferbekovPredictor
 from inference.results import ResultsJournal
 from runtime.files import file_identity
 journal = ResultsJournal({str(journal)!r}, {SETTINGS!r})

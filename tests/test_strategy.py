@@ -2,7 +2,7 @@
 
 import pytest
 
-from systems.seferbekov.sampling import evenly_spaced
+from faces.sampling import evenly_spaced
 from systems.seferbekov.strategy import confident_strategy, mean_strategy
 
 

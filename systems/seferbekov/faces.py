@@ -9,14 +9,13 @@ import numpy as np
 
 from faces.crop import crop_face
 from faces.face_detector import FacenetDetector
-from faces.video import Frame, VideoError, VideoFrames, VideoInfo, in_chunks, iter_frames
+from faces.fit import isotropically_resize_image, put_to_center
+from faces.sampling import evenly_spaced
+from faces.search import search
+from faces.video import Frame, VideoError, VideoFrames, VideoInfo, iter_frames
 from runtime.memory import MemoryBudget, default_budget
-from systems.seferbekov.sampling import evenly_spaced
 
 THRESHOLDS = (0.7, 0.8, 0.8)  # MTCNN's, at inference
-
-# bytes for each pixel of a frame, as measured: what a decoder keeps, the search of one frame, each frame that is held
-_DECODER, _SEARCH, _FRAME = 12, 16, 7
 
 ReadResult = tuple[np.ndarray, list[int]] | Iterable[Frame] | None
 
@@ -116,19 +115,15 @@ class FaceExtractor:
         return FoundFaces(info, self._find(frames, info.width * info.height))
 
     def _find(self, frames: Iterable[Frame], pixels: int) -> Iterator[tuple[int, tuple[int, int], list[Face]]]:
-        most = self.frames_per_batch
-        if pixels:
-            most = max(1, min(most, (self.memory.share // pixels - _DECODER - _SEARCH) // _FRAME))
-        with self.memory.hold(pixels * (_DECODER + _SEARCH + _FRAME * most)):
-            for chunk in in_chunks(frames, most):
-                for (index, frame), found in zip(chunk, self.detector.detect([f for _, f in chunk]), strict=True):
-                    faces = []
-                    for number, (bbox, score) in enumerate(zip(found.bboxes, found.scores, strict=True)):
-                        crop = crop_face(frame, bbox)
-                        if crop is not None:
-                            corners = tuple(int(value) for value in bbox)
-                            faces.append(Face(frame=index, number=number, bbox=corners, score=float(score), crop=crop))
-                    yield index, (frame.shape[1], frame.shape[0]), faces
+        searched = search(frames, self.detector.detect, pixels=pixels, most=self.frames_per_batch, memory=self.memory)
+        for index, frame, found in searched:
+            faces = []
+            for number, (bbox, score) in enumerate(zip(found.bboxes, found.scores, strict=True)):
+                crop = crop_face(frame, bbox)
+                if crop is not None:
+                    corners = tuple(int(value) for value in bbox)
+                    faces.append(Face(frame=index, number=number, bbox=corners, score=float(score), crop=crop))
+            yield index, (frame.shape[1], frame.shape[0]), faces
 
     def process_videos(self, input_dir: str, filenames: list[str], video_idxs: Iterable[int]) -> list[dict]:
         """The reference's result: a dict for each frame with faces: video_idx, frame_idx, frame_w, frame_h,
@@ -156,28 +151,6 @@ class FaceExtractor:
     def process_video(self, video_path: str) -> list[dict]:
         """`process_videos` for one file."""
         return self.process_videos(os.path.dirname(video_path), [os.path.basename(video_path)], [0])
-
-
-def isotropically_resize_image(
-    img: np.ndarray, size: int, interpolation_down: int = cv2.INTER_AREA, interpolation_up: int = cv2.INTER_CUBIC
-) -> np.ndarray:
-    """Scale an image so that its longer side is `size`; the other side is truncated to whole pixels, at least 1."""
-    height, width = img.shape[:2]
-    if max(width, height) == size:
-        return img
-    scale = size / max(width, height)
-    width, height = (size, height * scale) if width > height else (width * scale, size)
-    interpolation = interpolation_up if scale > 1 else interpolation_down
-    return cv2.resize(img, (max(int(width), 1), max(int(height), 1)), interpolation=interpolation)
-
-
-def put_to_center(img: np.ndarray, input_size: int) -> np.ndarray:
-    """Centre an RGB image no larger than `input_size` on a black square of that side."""
-    img = img[:input_size, :input_size]
-    image = np.zeros((input_size, input_size, 3), dtype=np.uint8)
-    left, top = (input_size - img.shape[1]) // 2, (input_size - img.shape[0]) // 2
-    image[top : top + img.shape[0], left : left + img.shape[1]] = img
-    return image
 
 
 def prepare_face(crop: np.ndarray, size: int) -> np.ndarray:

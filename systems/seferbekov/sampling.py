@@ -1,19 +1,7 @@
-"""Which frames of a video are looked at."""
+"""Which faces of a video are scored where there are too many."""
 
 from collections import Counter
 from collections.abc import Sequence
-
-import numpy as np
-
-
-def evenly_spaced(frame_count: int, wanted: int) -> list[int]:
-    """`wanted` frames from the first to the last, evenly (the reference's rule); all of them where there are fewer.
-
-    The reference's reader stops at a repeated index, and so takes one frame of a video with fewer than `wanted`.
-    """
-    if wanted >= frame_count:
-        return list(range(frame_count))
-    return sorted({int(index) for index in np.linspace(0, frame_count - 1, wanted, endpoint=True, dtype=int)})
 
 
 def spread_in_time(frames: Sequence[int], most: int) -> list[int]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from systems.sample import GiveVerdict, ScoredFace, Verdict
+
 Strategy = Callable[[Sequence[float]], float]
 
 
@@ -31,3 +33,14 @@ def mean_strategy(pred: Sequence[float]) -> float:
 
 
 STRATEGIES: dict[str, Strategy] = {"confident": confident_strategy, "mean": mean_strategy}
+
+
+def verdict_by(strategy: Strategy) -> GiveVerdict:
+    """Each model's score of a video by the strategy, and the mean of the models' as the video's."""
+
+    def verdict(faces: Sequence[ScoredFace]) -> Verdict:
+        probabilities = np.array([face.probabilities for face in faces], np.float32)
+        model_scores = [float(strategy(column)) for column in probabilities.T]
+        return Verdict(score=float(np.mean(model_scores)), model_scores=model_scores)
+
+    return verdict

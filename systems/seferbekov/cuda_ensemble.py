@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from engines.gpu import Graph, staged, working_on
-from inference.ensemble import Ensemble, Images, Model
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.seferbekov.ensemble import Ensemble, Images, Model
 
 _AT_A_TIME = 2  # models: one's small layers leave room on the GPU for another's
 

@@ -120,7 +120,7 @@ def _on_gpu(
     batch_size: int,
 ) -> Ensemble:
     """On our kernels where the engine is "native" and they are made for the precision, else on PyTorch."""
-    from inference.cuda_ensemble import CudaEnsemble  # which is made of what is here
+    from systems.seferbekov.cuda_ensemble import CudaEnsemble  # which is made of what is here
 
     forbid_tf32()
     models, placed = [], []

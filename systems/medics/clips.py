@@ -1,0 +1,130 @@
+"""Face clips, what the 3D networks are trained on: one box that stands still through time, every frame, 256 x 256.
+
+First a plan is made from the boxes alone, then frames are read in ascending order, and none of them is kept.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from systems.medics.volumes import FRAME_STEP, Boxes, Component, cell_boxes, components_of, fill_missing_rows, volume_of
+
+SIZE = 256  # side of every picture of a clip, pixels
+CHUNK = 150  # frames
+MOST_CHUNKS = 2
+FRAMES_WITH_BOXES = CHUNK * MOST_CHUNKS
+LEAST_ROWS = 4  # sampled frames that a face must be seen in
+SHORTEST = 64  # frames; shorter clips the published scripts did not train on
+_CELL = 8  # full-frame pixels; boxes are of the frame at half size, where a cell has 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPlan:
+    """One face in one chunk of a video.
+
+    `frames`: first, and the one after the last, counted from the chunk's beginning. `rows` and `cols`: first and last
+    pixel of the full frame, both included; they may lie beyond its right and lower edge.
+    """
+
+    chunk: int
+    face: int
+    frames: tuple[int, int]
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+
+    @property
+    def video_frames(self) -> range:
+        """The clip's frames, counted from the video's beginning."""
+        start = self.chunk * CHUNK
+        return range(start + self.frames[0], start + self.frames[1])
+
+    def file_name(self, video: str) -> str:
+        """The published name; `video` is the video's own file name."""
+        return f"{video}_{self.chunk}_{self.face}.mp4"
+
+
+def plan_clips(
+    boxes: Sequence[Boxes], *, frame_count: int, width: int, height: int, exact: bool = False
+) -> list[ClipPlan]:
+    """The clips of a video, by chunk and face.
+
+    `boxes`: for frames 0, 10, ... the faces (n, 4), x1 y1 x2 y2, in pixels of the frame at half size, or None.
+    `frame_count`, `width` and `height` are the video's. The published script loses the last frame of each clip and up
+    to 7 pixels at the right and lower edge of its box; `exact` keeps them, and keeps the box in the frame.
+    """
+    rows_of_chunk = CHUNK // FRAME_STEP
+    plans = []
+    for chunk in range(min(frame_count // CHUNK, MOST_CHUNKS)):
+        cells = [
+            cell_boxes(row, _CELL // 2, np.round) for row in boxes[chunk * rows_of_chunk : (chunk + 1) * rows_of_chunk]
+        ]
+        # the full frame's size where the boxes have half of it: parts beyond the right and lower edge count
+        volume = volume_of(cells, height // (_CELL // 2), width // (_CELL // 2))
+        fill_missing_rows(volume)
+        kept = [
+            each for each in components_of(volume) if len(each.rows) >= LEAST_ROWS and _is_inside(each, width, height)
+        ]
+        plans += [
+            _exact_plan(chunk, face, component, width, height) if exact else _published_plan(chunk, face, component)
+            for face, component in enumerate(kept)
+        ]
+    return plans
+
+
+def cut_clips(
+    plans: Sequence[ClipPlan], frames: Iterable[tuple[int, np.ndarray]]
+) -> Iterator[tuple[ClipPlan, np.ndarray]]:
+    """(plan, picture) for each picture of each clip, frame after frame; pictures are uint8 (256, 256, 3).
+
+    `frames` are (index, uint8 RGB (height, width, 3)) in ascending order, of which those that no clip needs may be
+    left out.
+    """
+    for index, frame in frames:
+        for plan in plans:
+            if index in plan.video_frames:
+                yield plan, cut_face(frame, plan.rows, plan.cols)
+
+
+def cut_face(frame: np.ndarray, rows: tuple[int, int], cols: tuple[int, int]) -> np.ndarray:
+    """The pixels of a box, first and last row and column included, black at the right or below up to a square, as
+    uint8 (256, 256, 3). `frame` is uint8 (height, width, 3) in any colour order. Raises ValueError where nothing of the
+    box lies in the frame."""
+    crop = frame[rows[0] : rows[1] + 1, cols[0] : cols[1] + 1]
+    if not crop.size:
+        size = f"{frame.shape[1]}x{frame.shape[0]}"
+        raise ValueError(f"rows {rows} and columns {cols} lie outside a frame of {size}: the plan is of another video")
+    side = max(crop.shape[:2])
+    square = np.zeros((side, side, 3))
+    square[: crop.shape[0], : crop.shape[1]] = crop
+    # in floats and cut off, not rounded, as published: half a level darker than OpenCV's resize of bytes
+    return cv2.resize(square, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def _is_inside(component: Component, width: int, height: int) -> bool:
+    """Whether any of it lies in the frame: the volume is larger, and a detector's boxes may be anywhere."""
+    _, ys, xs = component.bounds
+    return _CELL * ys.start < height and _CELL * xs.start < width
+
+
+def _published_plan(chunk: int, face: int, component: Component) -> ClipPlan:
+    rows, ys, xs = component.bounds
+    return ClipPlan(
+        chunk=chunk,
+        face=face,
+        frames=(FRAME_STEP * rows.start, FRAME_STEP * rows.stop - 1),
+        rows=(_CELL * ys.start, _CELL * (ys.stop - 1)),
+        cols=(_CELL * xs.start, _CELL * (xs.stop - 1)),
+    )
+
+
+def _exact_plan(chunk: int, face: int, component: Component, width: int, height: int) -> ClipPlan:
+    rows, ys, xs = component.bounds
+    return ClipPlan(
+        chunk=chunk,
+        face=face,
+        frames=(FRAME_STEP * rows.start, FRAME_STEP * rows.stop),
+        rows=(_CELL * ys.start, min(_CELL * ys.stop, height) - 1),
+        cols=(_CELL * xs.start, min(_CELL * xs.stop, width) - 1),
+    )

@@ -1,0 +1,54 @@
+"""From a track's pictures to the probability that its face is fake, and from those to the score of a video."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from systems.medics.models import FaceModel
+from systems.medics.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoScore:
+    """`model_scores`: the mean over the faces, by model, of those that have scored one. `score`: the video's."""
+
+    model_scores: dict[str, float]
+    score: float
+
+
+@torch.inference_mode()
+def p_fake_of_face(model: FaceModel, clip: np.ndarray, squares: np.ndarray) -> float:
+    """What one model says of one track: a 3D model of its clip, the 2D model of its squares, both uint8 RGB
+    (t, 256, 256, 3). The mean of a 3D model's probabilities for the clip and its mirror image; the 2D model sees every
+    frame once, the even ones mirrored. Raises ValueError where the pictures are fewer than the model can take."""
+    if model.spec.is_3d:
+        return float(model.p_fake(torch.from_numpy(with_mirror(clip))).mean())
+    return float(model.p_fake(torch.from_numpy(even_mirrored(squares))[None])[0])
+
+
+def with_mirror(clip: np.ndarray) -> np.ndarray:
+    """A clip (t, h, w, 3) and its mirror image, (2, t, h, w, 3)."""
+    return np.stack([clip, clip[:, :, ::-1]])
+
+
+def even_mirrored(pictures: np.ndarray) -> np.ndarray:
+    """Pictures (t, h, w, 3), of which the first, third, ... are mirrored."""
+    mirrored = pictures.copy()
+    mirrored[::2] = pictures[::2, :, ::-1]
+    return mirrored
+
+
+def score_video(p_fake: Mapping[str, Sequence[float]], settings: Settings) -> VideoScore:
+    """`p_fake`: by model the probability of each face; a model that has none (it failed) does not count.
+
+    The published rule is the plain mean of the models' means over the faces; the second submission's weights are not
+    known. Without any face, or where the models that count weigh nothing, the score is `settings.no_face`.
+    """
+    model_scores = {model: float(np.mean(faces)) for model, faces in p_fake.items() if len(faces)}
+    weights = [settings.model_weights.get(model, 1.0) for model in model_scores]
+    if not sum(weights):
+        return VideoScore(model_scores=model_scores, score=settings.no_face)
+    mean = np.average(list(model_scores.values()), weights=weights)
+    return VideoScore(model_scores=model_scores, score=float(np.clip(mean, *settings.clamp)))

@@ -1,0 +1,105 @@
+"""What a detector found in the frames of a video, and files of such: detections can come from elsewhere.
+
+A file: {"video.mp4": {"width": 1280, "height": 720, "frames": 338, "detections": [{"frame": 0, "boxes": [[x1, y1, x2,
+y2], ...], "scores": [0.99, ...]}, ...]}}, boxes in pixels of the full frame, an entry for each frame that was searched.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime import limits
+from runtime.errors import InputError, ItemError
+from runtime.files import read_file
+
+_MOST_BYTES = 1024 * limits.MIB  # the whole DFDC's would have some 650 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """The faces of one frame: bboxes float32 (n, 4), x1, y1, x2, y2 in pixels of the frame, which may lie outside it;
+    scores float32 (n,), 0 to 1."""
+
+    bboxes: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedDetections:
+    """The detections of a video of `width` by `height` pixels and `frame_count` frames; `detections[i]` is frame
+    `frames[i]`'s, ascending."""
+
+    width: int
+    height: int
+    frame_count: int
+    frames: Sequence[int]
+    detections: Sequence[Detections]
+
+    def at(self, video: str, searched: Iterable[int]) -> list[Detections]:
+        """The detections of the frames `searched`. Raises ItemError, which names the video, where one is missing; those
+        behind the last frame that was recorded are taken for frames without faces."""
+        recorded = dict(zip(self.frames, self.detections, strict=True))
+        last = self.frames[-1] if self.frames else -1
+        found = []
+        for frame in searched:
+            if frame <= last and frame not in recorded:
+                raise ItemError(
+                    f"{video}: the recorded detections have no entry for frame {frame}; record them at the frames that "
+                    "are searched here"
+                )
+            found.append(recorded.get(frame, NO_FACES))
+        return found
+
+
+NO_FACES = Detections(bboxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32))
+
+
+def read_recorded_detections(path: str | os.PathLike) -> dict[str, RecordedDetections]:
+    """A file of recorded detections, by the name of the video. Raises InputError."""
+    try:
+        content = json.loads(read_file(path, _MOST_BYTES))
+    except OSError as error:
+        raise InputError(f"{os.fspath(path)}: can't be read ({error.strerror or error}); name another file") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{os.fspath(path)}: is no JSON ({error}); write it anew") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{os.fspath(path)}: holds no object of videos; write it anew")
+    recorded = {}
+    for video, entry in content.items():
+        try:
+            recorded[video] = _recorded(entry)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise InputError(f"{os.fspath(path)}: {video}: no detections of a video ({reason}); mend it") from error
+    return recorded
+
+
+def checked(bboxes: object, scores: object) -> Detections:
+    """Detections of what a file holds. Raises ValueError or TypeError for what are no numbers, or not of as many."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told below
+        bboxes, scores = np.asarray(bboxes, np.float32).reshape(-1, 4), np.asarray(scores, np.float32).reshape(-1)
+    if len(bboxes) != len(scores):
+        raise ValueError(f"{len(bboxes)} boxes and {len(scores)} scores in a frame")
+    if not (np.isfinite(bboxes).all() and np.isfinite(scores).all()):
+        raise ValueError("coordinates or scores that are not finite")
+    return Detections(bboxes=bboxes, scores=scores)
+
+
+def _recorded(entry: dict) -> RecordedDetections:
+    frames = [_whole(each["frame"]) for each in entry["detections"]]
+    if frames != sorted(set(frames)):
+        raise ValueError("frames that don't ascend")
+    width, height, frame_count = (_whole(entry[key]) for key in ("width", "height", "frames"))
+    detections = [checked(each["boxes"], each["scores"]) for each in entry["detections"]]
+    if frames and frames[-1] >= frame_count:
+        raise ValueError(f"frame {frames[-1]} of {frame_count}")
+    return RecordedDetections(width=width, height=height, frame_count=frame_count, frames=frames, detections=detections)
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r:.40} where a whole number should be")
+    return value

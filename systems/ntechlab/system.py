@@ -1,0 +1,129 @@
+"""NtechLab's system for a prediction: faces followed through the video, one model a face, one score from all."""
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from faces.face_detector import FacenetDetector
+from runtime.errors import InputError
+from systems.checkpoints import file_digest
+from systems.ntechlab.checkpoints import load_classifier
+from systems.ntechlab.detections import Detections, read_recorded_detections
+from systems.ntechlab.dsfd import PUBLISHED_FILE, DsfdDetector
+from systems.ntechlab.models import ROLES
+from systems.ntechlab.sampler import TrackSampler
+from systems.ntechlab.strategy import weighted_mean
+from systems.ntechlab.track_models import TrackModels, default_batch_size
+from systems.sample import FacesTable, GiveVerdict, ScoredFace, Settings, Verdict
+from systems.system import Machine, Opened
+
+OPTIONS = ("detector", "detections")
+DETECTORS = ("dsfd", "mtcnn")
+_MTCNN_THRESHOLDS = (0.6, 0.7, 0.7)  # facenet-pytorch's own: the tracker sorts out false alarms, which don't last
+_DSFD_BATCH = 16
+
+
+def add_flags(group: argparse._ArgumentGroup) -> None:
+    """As `systems` says."""
+    group.add_argument(
+        "--detector",
+        choices=DETECTORS,
+        help=f"what finds faces (default: dsfd, as published, where its file {PUBLISHED_FILE}\n"
+        "is in --weights-dir, else mtcnn)",
+    )
+    group.add_argument(
+        "--detections",
+        metavar="FILE",
+        help="JSON with the faces that another detector found, which are taken instead:\n"
+        '{"a.mp4": {"width": w, "height": h, "frames": n, "detections": [{"frame": 0, "boxes": [[x1, y1, x2, y2]],\n'
+        '"scores": [0.99]}, ...]}, ...}, an entry for each frame that is searched',
+    )
+
+
+class NtechlabPredictor:
+    """As `systems.system.Predictor`. The options are predict_folder.py's."""
+
+    strategy = "weighted mean of all faces"
+    frames_per_video = None
+
+    def __init__(self, weights_dir: str, *, detector: str | None = None, detections: str | None = None):
+        if detector and detections:
+            raise InputError("--detector and --detections: give one of them")
+        self._dsfd = os.path.join(weights_dir, PUBLISHED_FILE)
+        if detector == "dsfd" and not os.path.isfile(self._dsfd):
+            raise InputError(f"--detector dsfd: there is no {self._dsfd}; put the file there, or use --detector mtcnn")
+        self._detector = detector or ("dsfd" if os.path.isfile(self._dsfd) else "mtcnn")
+        self._detections = detections
+
+    def settings(self) -> Settings:
+        if self._detections:
+            return {"detections": file_digest(self._detections)}
+        return {"detector": self._detector, **({"dsfd": file_digest(self._dsfd)} if self._detector == "dsfd" else {})}
+
+    def default_batch_size(self, device: torch.device) -> int:
+        return default_batch_size(device)
+
+    def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
+        classifiers, places = [], {}
+        for number, (name, path) in enumerate(checkpoints):
+            classifiers.append(load_classifier(path))
+            role = classifiers[-1].role
+            if role in places:
+                raise InputError(f"--models: {name} is a second model of role {role}; give one for each of {_roles()}")
+            places[role] = number
+        detect, most = self._ready(machine)
+        sampler = TrackSampler(
+            places,
+            detect=detect,
+            most=machine.frames_per_batch or most,
+            memory=machine.memory,
+            recorded=read_recorded_detections(self._detections) if self._detections else None,
+        )
+        return Opened(sampler=sampler, models=TrackModels(classifiers, machine))
+
+    def _ready(self, machine: Machine) -> tuple[Callable[[Sequence[np.ndarray]], list[Detections]], int]:
+        """What finds faces, and how many frames it wants at a time."""
+        if self._detections:
+            return lambda frames: [], 1
+        if self._detector == "dsfd":
+            return DsfdDetector(self._dsfd, machine.device).detect, _DSFD_BATCH
+        found = FacenetDetector(
+            thresholds=_MTCNN_THRESHOLDS, device=machine.device, engine=machine.engine, threads=machine.workers
+        )
+        return found.detect, found.best_batch
+
+    def verdict(self, models: Sequence[str]) -> GiveVerdict:
+        def verdict(faces: Sequence[ScoredFace]) -> Verdict:
+            by_model: list[list[float]] = [[] for _ in models]
+            for face in faces:
+                by_model[face.model] += face.probabilities
+            pooled = [score for scores in by_model for score in scores]
+            return Verdict(score=weighted_mean(pooled), model_scores=[weighted_mean(scores) for scores in by_model])
+
+        return verdict
+
+    def faces_table(self, models: Sequence[str]) -> FacesTable:
+        """A row for each probability. Frames are counted as they are kept; the box is what was cut out."""
+        columns = ["track", "model", "frame", "sequence_start", "flip", "x1", "y1", "x2", "y2", "probability"]
+
+        def rows(face: ScoredFace) -> list[list]:
+            start = face.frame // face.step
+            return [
+                [face.face, face.role, start + number, start, int(face.flipped), *face.bbox, probability]
+                for number, probability in enumerate(face.probabilities)
+            ]
+
+        return FacesTable(columns=columns, rows=rows)
+
+
+def _roles() -> str:
+    return ", ".join(ROLES)
+
+
+def predictor(given: Mapping[str, Any], weights_dir: str) -> NtechlabPredictor:
+    """A predictor with the options that were given."""
+    return NtechlabPredictor(weights_dir, **given)

@@ -1,0 +1,102 @@
+"""The three classifiers as what scores samples: each sample goes to the one model that it is for."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from engines.device import DTYPES
+from engines.gpu import failures_are_told, forbid_tf32
+from engines.openvino_engine import OpenVinoNetwork
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.ntechlab.checkpoints import LoadedClassifier
+from systems.ntechlab.models import HEIGHT, SEQUENCE, WIDTH, Classifier
+from systems.sample import Sample
+from systems.system import Machine
+
+_BATCH = {"cuda": 32, "cpu": 2}  # on a CPU two images stay in the cache of a core
+_REMEDY = "give a smaller --batch-size, or end what else runs on it"
+
+Probabilities = Callable[[np.ndarray], np.ndarray]
+
+
+class TrackModels:
+    """As `systems.sample.Models`. Batches have one size, filled up with blank images, and on a CPU hold samples of one
+    video alone, so that its score does not depend on what else is scored."""
+
+    def __init__(self, classifiers: Sequence[LoadedClassifier], machine: Machine):
+        device = machine.device
+        self.batch_size = machine.batch_size or default_batch_size(device)
+        self.group = self.batch_size if device.type == "cpu" else 1
+        self.lanes = machine.lanes if device.type == "cpu" else 1
+        if device.type == "cuda":
+            forbid_tf32()
+        self._probabilities = [self._ready(each, machine) for each in classifiers]
+
+    def kind(self, sample: Sample) -> Hashable:
+        """The model that it is for."""
+        return sample.model
+
+    def prepare(self, sample: Sample) -> np.ndarray:
+        """Its pixels, which are as the model wants them."""
+        return sample.pixels
+
+    def size_of(self, prepared: np.ndarray) -> int:
+        """Bytes of its images."""
+        return prepared.nbytes
+
+    def score(self, kind: Hashable, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """A probability for each image of each sample, float32 (1,) or (7,)."""
+        images = np.zeros((self.batch_size, *batch[0].shape), np.uint8)
+        images[: len(batch)] = batch
+        with failures_are_told(_REMEDY):
+            return list(self._probabilities[kind](images)[: len(batch)])
+
+    def _ready(self, loaded: LoadedClassifier, machine: Machine) -> Probabilities:
+        """A function of uint8 RGB (batch_size, t, 224, 192, 3) that returns float32 (batch_size, t)."""
+        if machine.engine == "openvino":
+            return _on_openvino(loaded, machine, self.batch_size)
+        classifier = Classifier(loaded.network, loaded.role, machine.device, DTYPES[machine.precision])
+
+        def probabilities(images: np.ndarray) -> np.ndarray:
+            return classifier.p_fake(images) if loaded.role == "seq" else classifier.p_fake(images[:, 0])[:, None]
+
+        return probabilities
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Samples to a batch where the user did not say."""
+    return _BATCH[device.type]
+
+
+def _on_openvino(loaded: LoadedClassifier, machine: Machine, batch_size: int) -> Probabilities:
+    length = SEQUENCE if loaded.role == "seq" else 1
+    shape = (batch_size * length, HEIGHT, WIDTH, 3)
+    network = OpenVinoNetwork(
+        _ChannelsLast(loaded.network),
+        torch.zeros(shape),
+        precision=machine.precision,
+        streams=machine.lanes,
+        input_shape=shape,
+    )
+    scale = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)
+    shift = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        # normalised outside the network: inside, reduced precision would round the pixels
+        logits = torch.from_numpy(network(images.reshape(shape) * scale + shift)[0])
+        return logits.double().sigmoid().float().reshape(batch_size, length).numpy()
+
+    return probabilities
+
+
+class _ChannelsLast(nn.Module):
+    """A network that takes images as (n, h, w, 3)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images.permute(0, 3, 1, 2))
