@@ -21,8 +21,8 @@ import time
 import torch
 from tqdm import tqdm
 
-from engines.choice import ENGINES, choose_engine
-from engines.device import PRECISIONS, describe_device, device_notes, resolve_device, resolve_precision
+from engines.choice import ENGINES, choose_engine, usable_engines
+from engines.device import PRECISIONS, ChoiceError, describe_device, device_notes, resolve_device, resolve_precision
 from engines.gpu import failures_are_told
 from inference.listing import list_videos, tell_left_out
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_verdict
@@ -119,10 +119,9 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     started = time.time()
     device = resolve_device(args.device, ranks.local_rank)
     precision = resolve_precision(args.precision, device)
-    engine = choose_engine(args.engine, device)
     checkpoints = [checkpoint_path(args.weights_dir, name) for name in args.models]
     if ranks.rank:
-        return assist(args, ranks, device, precision, engine)
+        return assist(args, ranks, device, precision)
 
     # list the work and skip what is done
     try:
@@ -132,6 +131,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         check_checkpoints(args.weights_dir, args.models)
         system = args.system or system_of(args.weights_dir, args.models)
         predictor = load_predictor(system, options_of(args), args.weights_dir)
+        engine = engine_of(predictor, args.engine, device)
         paths = [(name, os.path.join(args.test_dir, name)) for name in videos]
         settings = describe_settings(args, system, predictor, device, precision, engine, checkpoints)
         files = output_files(args, settings)
@@ -189,7 +189,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     return exit_code(results, args.strict, listing.left_out)
 
 
-def assist(args: argparse.Namespace, ranks: Ranks, device: torch.device, precision: str, engine: str) -> int:
+def assist(args: argparse.Namespace, ranks: Ranks, device: torch.device, precision: str) -> int:
     """What a process other than rank 0 does: score videos until none is left."""
     given = ranks.broadcast(None)
     if given is None:
@@ -197,11 +197,22 @@ def assist(args: argparse.Namespace, ranks: Ranks, device: torch.device, precisi
     system, todo = given
     if todo:
         predictor = load_predictor(system, options_of(args), args.weights_dir)
+        engine = engine_of(predictor, args.engine, device)
         pipeline = build_pipeline(args, ranks, predictor, device, precision, engine)
         for _ in ranks.results(todo, pipeline.run):
             raise AssertionError("results go to rank 0")
     ranks.close()
     return 0
+
+
+def engine_of(predictor: Predictor, asked: str, device: torch.device) -> str:
+    """The engine that was asked for, or the fastest that can be had of those that run the system's models. Raises
+    ChoiceError."""
+    if asked == "auto":
+        return next(engine for engine in usable_engines(device) if engine in predictor.engines)
+    if asked not in predictor.engines:
+        raise ChoiceError(f"--engine {asked}: this system's models run on {', '.join(predictor.engines)}")
+    return choose_engine(asked, device)
 
 
 def check_checkpoints(folder: str, names: list[str]) -> None:

@@ -61,6 +61,7 @@ class FacenetDetector:
     everywhere), "full", or "auto", the write-up's rule by the wider side: below 300 pixels 2x, to 1000 as it is, above
     half, above 1900 a third. `engine` is one of `engines.choice.ENGINES`. `threads` is how many threads may call
     `detect` at once, each working on one core. `any_size` is for images that come in ever other sizes, as crops do.
+    `factor` is from one scale of the search to the next. Without `largest_first` faces come in the networks' own order.
     `best_batch` is how many frames to give at a time. Raises ChoiceError for an engine that can't be had here.
     """
 
@@ -73,12 +74,15 @@ class FacenetDetector:
         engine: str = "auto",
         threads: int = 1,
         any_size: bool = False,
+        factor: float = FACTOR,
+        largest_first: bool = True,
     ):
         if scale not in SCALES:
             raise ValueError(f"scale {scale!r}: use one of {', '.join(SCALES)}")
         self.device = torch.device(device)
         self.thresholds = tuple(thresholds)
         self.scale = scale
+        self._factor, self._largest_first = factor, largest_first
         self.best_batch = 8 if self.device.type == "cpu" else 32
         self.engine = choose_engine(engine, self.device)
         if self.device.type == "cuda":
@@ -101,7 +105,7 @@ class FacenetDetector:
 
         Raises DeviceError where a GPU has too little memory for one frame, or fails.
         """
-        return self._detect(frames, _pyramid)
+        return self._detect(frames, partial(_pyramid, factor=self._factor))
 
     def detect_largest(self, crops: Sequence[np.ndarray]) -> list[Faces]:
         """As `detect`, for crops that one face fills, of which only that face matters: the first one is the same.
@@ -132,7 +136,7 @@ class FacenetDetector:
         for numbers in groups.values():
             cascades = in_halves(partial(self._cascade, pyramid=pyramid), [images[n] for n in numbers], _REMEDY)
             for number, faces in zip(numbers, cascades, strict=True):
-                found[number] = _scaled(faces, factors[number])
+                found[number] = _scaled(faces, factors[number], largest_first=self._largest_first)
         return [found[number] for number in range(len(frames))]
 
     def _cascade(self, images: Sequence[np.ndarray], pyramid: Pyramid) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -174,14 +178,14 @@ class FacenetDetector:
         return boxes, numbers[passed.numpy()], *(output[passed] for output in outputs[1:])
 
 
-def _pyramid(side: int) -> list[float]:
+def _pyramid(side: int, factor: float = FACTOR) -> list[float]:
     scales = []
     scale = CELL / MIN_FACE_SIZE
     side = side * scale
     while side >= CELL:
         scales.append(scale)
-        scale *= FACTOR
-        side *= FACTOR
+        scale *= factor
+        side *= factor
     return scales
 
 
@@ -198,12 +202,14 @@ def _fills(faces: Faces, crop: np.ndarray) -> bool:
     return min(x2 - x1, y2 - y1) > min(crop.shape[:2]) / 3
 
 
-def _scaled(found: tuple[np.ndarray, np.ndarray], factor: float) -> Faces:
-    """Largest first, as facenet-pytorch's `select_largest` orders them, in pixels of the full frame."""
+def _scaled(found: tuple[np.ndarray, np.ndarray], factor: float, *, largest_first: bool) -> Faces:
+    """In pixels of the full frame; largest first as facenet-pytorch's `select_largest` orders them."""
     boxes, landmarks = found
-    order = np.argsort((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))[::-1]
+    if largest_first:
+        order = np.argsort((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))[::-1]
+        boxes, landmarks = boxes[order], landmarks[order]
     factor = np.float32(factor)
-    return Faces(bboxes=boxes[order, :4] * factor, scores=boxes[order, 4], landmarks=landmarks[order] * factor)
+    return Faces(bboxes=boxes[:, :4] * factor, scores=boxes[:, 4], landmarks=landmarks * factor)
 
 
 def _no_faces() -> Faces:

@@ -159,7 +159,7 @@ def write_submission(path: str | os.PathLike, results: Sequence[VideoResult]) ->
 
 def write_faces(path: str | os.PathLike, results: Sequence[VideoResult], table: FacesTable) -> None:
     """The faces that were scored, as the system tells of them."""
-    rows = ([result.video, *row] for result in results for face in result.faces for row in table.rows(face))
+    rows = ([result.video, *row] for result in results for row in table.rows(result.faces))
     _write_csv(path, ["video", *table.columns], rows)
 
 

@@ -19,7 +19,7 @@ from systems.checkpoints import read_checkpoint, shown
 from systems.system import Predictor, refuse_others_flags
 
 DEFAULT = "seferbekov"
-SYSTEMS = ("seferbekov", "ntechlab")
+SYSTEMS = ("seferbekov", "ntechlab", "medics")
 _PUBLISHED = Path(__file__).resolve().parents[1] / "configs" / "published"
 
 

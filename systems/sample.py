@@ -140,10 +140,10 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class FacesTable:
-    """What --faces-csv has beside the video: columns, and a face's rows."""
+    """What --faces-csv has beside the video: columns, and the rows of a video's faces."""
 
     columns: list[str]
-    rows: Callable[[ScoredFace], list[list]]
+    rows: Callable[[Sequence[ScoredFace]], list[list]]
 
 
 GiveVerdict = Callable[[Sequence[ScoredFace]], Verdict]  # of at least one face

@@ -39,11 +39,12 @@ class Predictor(Protocol):
     """A system with a user's options for a prediction by it.
 
     `strategy` is its name for a person; `frames_per_video` how many frames are to be looked at, None where a video's
-    own length decides.
+    own length decides; `engines` those that can run its models, the fastest first.
     """
 
     strategy: str
     frames_per_video: int | None
+    engines: Sequence[str]
 
     def settings(self) -> Settings:
         """All that scores depend on, besides videos, models and machine."""

@@ -44,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def place(tmp_path):
     """The script in a folder of its own, so that the repository's weights are left alone."""
-    for name in ("env.sh", "download_weights.sh", "training", "runtime"):
+    for name in ("env.sh", "download_weights.sh", "training", "systems", "engines", "faces", "runtime", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     if (ROOT / ".venv").exists():
         (tmp_path / ".venv").symlink_to(ROOT / ".venv")

@@ -17,7 +17,7 @@ from systems.medics.mini_videos import cut_mini_videos, plan_mini_videos
 from systems.medics.models import MODELS, NETWORKS, load_model, p_fake_of_clips, p_fake_of_frames
 from systems.medics.sampling import Detections, FacePictures, chunks_of, detection_images, plan_tracks
 from systems.medics.settings import Attempt, Settings
-from systems.medics.strategy import p_fake_of_face, score_video
+from systems.medics.strategy import p_fake_of_faces, score_video
 from tests import media
 
 GOLDEN = media.SHARED / "golden" / "medics"
@@ -331,7 +331,8 @@ def test_probabilities_of_a_face(checkpoints):
     tracks, frames = tracks_of("facenet_video", expected)
     pictures = FacePictures(tracks[2:]).add_all(frames)
     for name in ("mc3_112", "seresnext50"):
-        p_fake = p_fake_of_face(model_of(name, checkpoints), pictures.clips[0], pictures.squares[0])
+        model = model_of(name, checkpoints)
+        p_fake = p_fake_of_faces(model, pictures.clips[:1] if model.spec.is_3d else pictures.squares[:1])[0]
         assert p_fake == pytest.approx(expected["faces"][2]["models"][name]["p_fake"], abs=1e-3)
 
 

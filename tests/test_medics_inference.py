@@ -1,7 +1,5 @@
 """The Medics' inference: settings, detection attempts, tracks, pictures and scores, worked out by hand."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -77,9 +75,10 @@ def test_the_later_of_two_boxes_counts():
     assert track.confidence == pytest.approx(0.6)
 
 
-def search(answer, settings=SETTINGS, frames=10):
+def search(answer, settings=SETTINGS, frames=10, told=None):
     """find_tracks with a detector that answers by (longest side, thresholds); what it was asked."""
     asked = []
+    told = [] if told is None else told
 
     def detect(images, thresholds, factor):
         asked.append((max(images[0].shape[:2]), thresholds, factor, len(images)))
@@ -87,7 +86,8 @@ def search(answer, settings=SETTINGS, frames=10):
 
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     images = [sampling.detection_images(frame, settings) for _ in range(frames)]
-    return find_tracks(images, range(100), detect, width=WIDTH, height=HEIGHT, settings=settings), asked
+    size = {"width": WIDTH, "height": HEIGHT}
+    return find_tracks(images, range(100), detect, **size, settings=settings, tell=told.append), asked
 
 
 def test_attempts_are_made_until_a_track_is_found():
@@ -98,14 +98,14 @@ def test_attempts_are_made_until_a_track_is_found():
     assert tracks[0].cols == (200, 278)
 
 
-def test_no_track_is_told(caplog):
-    with caplog.at_level(logging.WARNING):
-        assert search(lambda side, thresholds: found())[0] == []
-    assert "frames 0 to 99: no face; they are not scored" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        assert search(lambda side, thresholds: found(FACE), frames=3)[0] == []
-    assert "12 boxes, but no face in 4 sampled frames in sequence" in caplog.text
+def test_no_track_is_told():
+    told = []
+    assert search(lambda side, thresholds: found(), told=told)[0] == []
+    assert search(lambda side, thresholds: found(FACE), frames=3, told=told)[0] == []
+    assert told == [
+        "frames 0 to 99: no face; they are not scored",
+        "frames 0 to 99: 12 boxes, but no face in 4 sampled frames in sequence; they are not scored",
+    ]
 
 
 def test_videos_of_any_size_are_searched_alike():
@@ -154,7 +154,7 @@ def test_3d_models_see_the_clip_and_its_mirror_image():
     clip = np.zeros((4, 256, 256, 3), np.uint8)
     clip[:, :, :128] = 255
     model = Brightness("i3d")
-    assert strategy.p_fake_of_face(model, clip, clip[:2]) == 0.5
+    assert strategy.p_fake_of_faces(model, [clip]).tolist() == [0.5]
     assert model.seen.shape == (2, 4, 256, 256, 3) and torch.equal(model.seen[0], model.seen[1].flip(2))
 
 
@@ -162,7 +162,7 @@ def test_the_2d_model_sees_even_frames_mirrored():
     squares = np.zeros((3, 256, 256, 3), np.uint8)
     squares[:, :, :128] = 255
     model = Brightness("seresnext50")
-    assert strategy.p_fake_of_face(model, squares[:0], squares) == pytest.approx(1 / 3)
+    assert strategy.p_fake_of_faces(model, [squares]).tolist() == pytest.approx([1 / 3])
     assert model.seen[0, :, 0, 0, 0].tolist() == [0, 255, 0] and (squares[:, :, :128] == 255).all()
 
 

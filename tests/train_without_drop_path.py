@@ -3,10 +3,9 @@
 import sys
 from pathlib import Path
 
-from systems.seferbekov import models
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from systems.seferbekov import models
 from training.pipelines.train_classifier import main
 
 for name, (timm_name, features, _) in list(models._ENCODERS.items()):

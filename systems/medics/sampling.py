@@ -4,7 +4,6 @@ For each chunk of a video, frames are sampled and searched (`detection_images`, 
 its frames are read once, in ascending order (`FacePictures`), and none of them is kept.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,6 @@ from systems.medics.clips import SIZE, cut_face
 from systems.medics.settings import LONGEST_SIDE, MTCNN_FACTOR, Attempt, Settings
 from systems.medics.squares import first_and_last_cells, squares_of
 from systems.medics.volumes import Component, cell_boxes, components_of, fill_missing_rows, volume_of
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +76,10 @@ def find_tracks(
     width: int,
     height: int,
     settings: Settings,
+    tell: Callable[[str], None],
 ) -> list[Track]:
-    """The tracks of a chunk, the surest first, by the first attempt that finds any; none where all fail.
+    """The tracks of a chunk, the surest first, by the first attempt that finds any; none where all fail, which `tell`
+    is told.
 
     `images`: of each sampled frame of the chunk, in order (`detection_images`). `width` and `height` are the frames'.
     """
@@ -93,7 +92,7 @@ def find_tracks(
         if tracks:
             return tracks
     why = f"{found} boxes, but no face in {settings.least_rows} sampled frames in sequence" if found else "no face"
-    log.warning("frames %d to %d: %s; they are not scored", chunk.start, chunk.stop - 1, why)
+    tell(f"frames {chunk.start} to {chunk.stop - 1}: {why}; they are not scored")
     return []
 
 

@@ -19,13 +19,16 @@ class VideoScore:
 
 
 @torch.inference_mode()
-def p_fake_of_face(model: FaceModel, clip: np.ndarray, squares: np.ndarray) -> float:
-    """What one model says of one track: a 3D model of its clip, the 2D model of its squares, both uint8 RGB
-    (t, 256, 256, 3). The mean of a 3D model's probabilities for the clip and its mirror image; the 2D model sees every
-    frame once, the even ones mirrored. Raises ValueError where the pictures are fewer than the model can take."""
+def p_fake_of_faces(model: FaceModel, faces: Sequence[np.ndarray]) -> np.ndarray:
+    """What one model says of some tracks, float32 (n,): a 3D model of their clips, the 2D model of their squares, all
+    uint8 RGB (t, 256, 256, 3), of one length. The mean of a 3D model's probabilities for a clip and its mirror image;
+    the 2D model sees every frame once, the even ones mirrored. Raises ValueError where the pictures are fewer than the
+    model can take."""
     if model.spec.is_3d:
-        return float(model.p_fake(torch.from_numpy(with_mirror(clip))).mean())
-    return float(model.p_fake(torch.from_numpy(even_mirrored(squares))[None])[0])
+        clips = np.concatenate([with_mirror(clip) for clip in faces])
+        return model.p_fake(torch.from_numpy(clips)).view(-1, 2).mean(dim=1).cpu().numpy()
+    squares = np.stack([even_mirrored(pictures) for pictures in faces])
+    return model.p_fake(torch.from_numpy(squares)).cpu().numpy()
 
 
 def with_mirror(clip: np.ndarray) -> np.ndarray:

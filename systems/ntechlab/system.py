@@ -49,6 +49,7 @@ class NtechlabPredictor:
 
     strategy = "weighted mean of all faces"
     frames_per_video = None
+    engines = ("openvino", "torch")
 
     def __init__(self, weights_dir: str, *, detector: str | None = None, detections: str | None = None):
         if detector and detections:
@@ -92,7 +93,7 @@ class NtechlabPredictor:
         if self._detector == "dsfd":
             return DsfdDetector(self._dsfd, machine.device).detect, _DSFD_BATCH
         found = FacenetDetector(
-            thresholds=_MTCNN_THRESHOLDS, device=machine.device, engine=machine.engine, threads=machine.workers
+            thresholds=_MTCNN_THRESHOLDS, device=machine.device, engine="auto", threads=machine.workers
         )
         return found.detect, found.best_batch
 
@@ -110,10 +111,11 @@ class NtechlabPredictor:
         """A row for each probability. Frames are counted as they are kept; the box is what was cut out."""
         columns = ["track", "model", "frame", "sequence_start", "flip", "x1", "y1", "x2", "y2", "probability"]
 
-        def rows(face: ScoredFace) -> list[list]:
-            start = face.frame // face.step
+        def rows(faces: Sequence[ScoredFace]) -> list[list]:
             return [
                 [face.face, face.role, start + number, start, int(face.flipped), *face.bbox, probability]
+                for face in faces
+                for start in [face.frame // face.step]
                 for number, probability in enumerate(face.probabilities)
             ]
 

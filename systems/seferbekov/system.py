@@ -59,6 +59,8 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 class SeferbekovPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
+    engines = ("native", "openvino", "torch")
+
     def __init__(
         self,
         *,
@@ -118,8 +120,8 @@ class SeferbekovPredictor:
         return FacesTable(columns=columns, rows=_rows)
 
 
-def _rows(face: ScoredFace) -> list[list]:
-    return [[face.frame, face.face, *face.bbox, face.detector_score, *face.probabilities]]
+def _rows(faces: Sequence[ScoredFace]) -> list[list]:
+    return [[face.frame, face.face, *face.bbox, face.detector_score, *face.probabilities] for face in faces]
 
 
 def predictor(given: Mapping[str, Any], weights_dir: str) -> SeferbekovPredictor:

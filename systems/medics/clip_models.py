@@ -1,0 +1,53 @@
+"""The models as what scores samples: clips of one length go through one model, each with its mirror image."""
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from engines.device import DTYPES
+from engines.gpu import failures_are_told, forbid_tf32
+from systems.medics.models import FaceModel
+from systems.medics.strategy import p_fake_of_faces
+from systems.sample import Sample
+from systems.system import Machine
+
+_BATCH = {"cuda": 4, "cpu": 1}
+_REMEDY = "give a smaller --batch-size, or end what else runs on it"
+
+
+class ClipModels:
+    """As `systems.sample.Models`."""
+
+    def __init__(self, models: Mapping[int, FaceModel], machine: Machine):
+        self._device, self._dtype = machine.device, DTYPES[machine.precision]
+        if machine.device.type == "cuda":
+            forbid_tf32()
+        self._models = {place: model.to(machine.device) for place, model in models.items()}
+        self.batch_size = machine.batch_size or default_batch_size(machine.device)
+        self.group = 1
+        self.lanes = machine.lanes if machine.device.type == "cpu" else 1
+
+    def kind(self, sample: Sample) -> Hashable:
+        """The model that it is for, and its length."""
+        return sample.model, len(sample.pixels)
+
+    def prepare(self, sample: Sample) -> np.ndarray:
+        """Its pixels: models that see the same share them."""
+        return sample.pixels
+
+    def size_of(self, prepared: np.ndarray) -> int:
+        """Bytes of its frames."""
+        return prepared.nbytes
+
+    def score(self, kind: Hashable, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """The probability of each face, float32 (n, 1)."""
+        model = self._models[kind[0]]
+        autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+        with failures_are_told(_REMEDY), torch.inference_mode(), autocast:
+            return np.float32(p_fake_of_faces(model, batch))[:, None]
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Faces to a batch where the user did not say."""
+    return _BATCH[device.type]

@@ -1,0 +1,83 @@
+"""The samples of a video: for each face of its first frames a clip for every 3D model, and squares for the 2D one."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from faces.video import iter_frames
+from systems.medics.models import ModelSpec
+from systems.medics.sampling import (
+    Detector,
+    FacePictures,
+    Track,
+    chunks_of,
+    detection_images,
+    find_tracks,
+    sampled_frames,
+)
+from systems.medics.settings import Settings
+from systems.sample import Account, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSampler:
+    """As `systems.sample.Sampler`. `models` are those of the run by their places, `detect` finds faces. A chunk is read
+    twice: some of its frames for the faces, and all of them for the clips."""
+
+    models: Mapping[int, ModelSpec]
+    detect: Detector
+    settings: Settings
+
+    def samples(self, path: str, account: Account) -> Iterator[Sample]:
+        """As `systems.sample.Sampler.samples`."""
+        frames = iter_frames(path, self._searched)
+        info = frames.look()
+        account.notes, account.frames_wanted = list(info.notes), info.wanted
+        searched = {}
+        number = 0
+        for chunk in chunks_of(info.frame_count, self.settings):
+            wanted = sampled_frames(chunk, self.settings)
+            for index, frame in frames:
+                account.looked_at(index)
+                searched[index] = detection_images(frame, self.settings)
+                if index >= wanted[-1]:
+                    break
+            images = [searched.pop(index) for index in sorted(searched) if index in chunk]
+            size = {"width": info.width, "height": info.height}
+            tracks = find_tracks(images, chunk, self.detect, **size, settings=self.settings, tell=account.notes.append)
+            yield from self._made(path, tracks, number, account)
+            number += len(tracks)
+
+    def _searched(self, frame_count: int) -> list[int]:
+        chunks = chunks_of(frame_count, self.settings)
+        return [index for chunk in chunks for index in sampled_frames(chunk, self.settings)]
+
+    def _made(self, path: str, tracks: list[Track], first: int, account: Account) -> Iterator[Sample]:
+        """The samples of a chunk's tracks, of which the first is number `first` of the video."""
+        if not tracks:
+            return
+        pictures = FacePictures(tracks)
+        for index, frame in iter_frames(path, lambda count: pictures.wanted):
+            account.check_stopped()
+            pictures.add(index, frame)
+        made = zip(tracks, pictures.clips, pictures.squares, strict=True)
+        for number, (track, clip, squares) in enumerate(made, start=first):
+            if len(clip) < len(track.video_frames):
+                account.notes.append(f"{len(clip)} of {len(track.video_frames)} frames of face {number} can be read")
+            for place, spec in self.models.items():
+                seen = clip if spec.is_3d else squares
+                if len(seen) >= spec.least_frames:
+                    yield self._sample(track, number, place, spec, seen)
+
+    def _sample(self, track: Track, number: int, place: int, spec: ModelSpec, pixels: np.ndarray) -> Sample:
+        (top, bottom), (left, right) = track.rows, track.cols
+        return Sample(
+            pixels=pixels,
+            frames=tuple(track.video_frames[: len(pixels)]),
+            track=number,
+            bbox=(left, top, right + 1, bottom + 1),
+            detector_score=track.confidence,
+            model=place,
+            role=spec.name,
+        )

@@ -1,0 +1,170 @@
+"""The Medics' system for a prediction: clips of faces in a video's first frames, seven 3D networks and a 2D one."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from faces.face_detector import FacenetDetector
+from runtime import limits
+from runtime.command import positive
+from runtime.errors import InputError
+from runtime.files import read_text
+from systems.checkpoints import CheckpointError
+from systems.medics.clip_models import ClipModels, default_batch_size
+from systems.medics.models import MODELS, ModelSpec, load_model
+from systems.medics.sampler import ClipSampler
+from systems.medics.sampling import Detections
+from systems.medics.settings import MTCNN_FACTOR, Attempt, Settings
+from systems.medics.strategy import score_video
+from systems.sample import FacesTable, GiveVerdict, ScoredFace, Verdict
+from systems.sample import Settings as Recorded
+from systems.system import Machine, Opened
+
+OPTIONS = ("frame_limit", "whole_video", "clip_settings")
+
+
+def add_flags(group: argparse._ArgumentGroup) -> None:
+    """As `systems` says."""
+    arg = group.add_argument
+    arg("--frame-limit", type=positive, metavar="N", help="frames of a video that are looked at (default: 100)")
+    arg(
+        "--whole-video",
+        action="store_true",
+        default=None,
+        help="look at all frames, --frame-limit of them at a time; a person then counts as a face in each part",
+    )
+    arg(
+        "--clip-settings",
+        metavar="FILE",
+        help="JSON with the other settings of systems/medics/settings.py: frame_step, least_rows, attempts,\n"
+        "frames_2d, model_weights, clamp",
+    )
+
+
+class MedicsPredictor:
+    """As `systems.system.Predictor`. The options are predict_folder.py's."""
+
+    strategy = "mean of the faces, then of the models"
+    frames_per_video = None
+    engines = ("torch",)
+
+    def __init__(self, *, frame_limit: int | None = None, whole_video: bool = False, clip_settings: str | None = None):
+        given = {"frame_limit": frame_limit, "whole_video": whole_video or None}
+        given = {name: value for name, value in given.items() if value is not None}
+        self._settings = settings_of({**(_read(clip_settings) if clip_settings else {}), **given}, clip_settings)
+
+    def settings(self) -> Recorded:
+        return {"settings": json.loads(json.dumps(asdict(self._settings)))}
+
+    def default_batch_size(self, device: torch.device) -> int:
+        return default_batch_size(device)
+
+    def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
+        models = {place: load_model(spec_of(name).name, path) for place, (name, path) in enumerate(checkpoints)}
+        specs = {place: model.spec for place, model in models.items()}
+        sampler = ClipSampler(models=specs, detect=_detector(machine, self._settings), settings=self._settings)
+        return Opened(sampler=sampler, models=ClipModels(models, machine))
+
+    def verdict(self, models: Sequence[str]) -> GiveVerdict:
+        names = [spec_of(name).name for name in models]
+
+        def verdict(faces: Sequence[ScoredFace]) -> Verdict:
+            p_fake: dict[str, list[float]] = {name: [] for name in names}
+            for face in faces:
+                p_fake[face.role] += face.probabilities
+            given = score_video(p_fake, self._settings)
+            unknown = self._settings.no_face
+            return Verdict(score=given.score, model_scores=[given.model_scores.get(name, unknown) for name in names])
+
+        return verdict
+
+    def faces_table(self, models: Sequence[str]) -> FacesTable:
+        """A row for each face: its frames from first to last, the box that its clip was cut from, the mean of the
+        detector's scores, and each model's probability."""
+        columns = ["face", "first_frame", "last_frame", "x1", "y1", "x2", "y2", "detector_score", *models]
+
+        def rows(faces: Sequence[ScoredFace]) -> list[list]:
+            by_track: dict[int, dict[int, ScoredFace]] = {}
+            for face in faces:
+                by_track.setdefault(face.face, {})[face.model] = face
+            table = []
+            for track, of_model in by_track.items():
+                longest = max(of_model.values(), key=lambda face: len(face.frames))
+                scores = [of_model[place].probabilities[0] if place in of_model else "" for place in range(len(models))]
+                last = longest.frames[-1] if longest.frames else longest.frame
+                table.append([track, longest.frame, last, *longest.bbox, longest.detector_score, *scores])
+            return table
+
+        return FacesTable(columns=columns, rows=rows)
+
+
+def spec_of(name: str) -> ModelSpec:
+    """The model that a published file's name tells. Raises CheckpointError."""
+    for spec in MODELS.values():
+        if os.path.basename(name) == spec.file:
+            return spec
+    known = ", ".join(spec.file for spec in MODELS.values())
+    raise CheckpointError(name, f"its name tells no model of The Medics; give the file the name of its like: {known}")
+
+
+def settings_of(content: Mapping[str, Any], file: str | None) -> Settings:
+    """The settings that JSON has. Raises InputError, which names the file and what is wrong."""
+    known = Settings.__dataclass_fields__
+    try:
+        for name in content:
+            if name not in known:
+                raise ValueError(f"{name}: unknown key; allowed: {', '.join(known)}")
+        values = dict(content)
+        if "attempts" in values:
+            attempts = [{**each, "thresholds": tuple(each["thresholds"])} for each in values["attempts"]]
+            values["attempts"] = tuple(Attempt(**each) for each in attempts)
+        if "clamp" in values:
+            values["clamp"] = tuple(values["clamp"])
+        return Settings(**values)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{file or '--frame-limit'}: {error}") from error
+
+
+def _read(file: str) -> dict:
+    try:
+        content = json.loads(read_text(file, limits.CONFIG))
+    except OSError as error:
+        raise InputError(f"--clip-settings {file}: can't be read ({error.strerror}); name another file") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--clip-settings {file}: is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"--clip-settings {file}: must be an object of keys and values")
+    return content
+
+
+def _detector(machine: Machine, settings: Settings) -> Callable:
+    """MTCNN with the thresholds of each attempt, its faces in the order in which the network gives them."""
+    detectors = {
+        attempt.thresholds: FacenetDetector(
+            thresholds=attempt.thresholds,
+            scale="full",
+            factor=MTCNN_FACTOR,
+            largest_first=False,
+            device=machine.device,
+            engine="auto",
+            threads=machine.workers,
+        )
+        for attempt in settings.attempts
+    }
+
+    def detect(images: Sequence[np.ndarray], thresholds: tuple[float, float, float], factor: float) -> list[Detections]:
+        found = detectors[thresholds].detect(images)
+        return [Detections(boxes=faces.bboxes, probabilities=faces.scores) for faces in found]
+
+    return detect
+
+
+def predictor(given: Mapping[str, Any], weights_dir: str) -> MedicsPredictor:
+    """A predictor with the options that were given."""
+    return MedicsPredictor(**given)
