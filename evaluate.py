@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.containers import video_id
+from faces.containers import METADATA, video_id
 from inference import metrics
-from preprocessing.data_root import METADATA
 from preprocessing.labels import is_fake, parse_label, read_metadata
 from runtime import limits
 from runtime.command import run_command

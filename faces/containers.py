@@ -5,6 +5,8 @@ An id is a file's name without such an ending: what outputs are named after.
 
 import os
 
+METADATA = "metadata.json"  # of a folder of videos: which are fakes, and of what
+
 CONTAINERS = {  # FFmpeg's demuxer, which the reader lets open a file, and the endings that its files have
     "mov": (".mp4", ".mov", ".m4v", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".insv", ".lrv"),
     "matroska": (".mkv", ".webm", ".mk3d"),

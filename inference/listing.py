@@ -5,8 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faces.containers import is_video_name
-from preprocessing.data_root import METADATA
+from faces.containers import METADATA, is_video_name
 from runtime.errors import InputError, printable
 
 _SHOWN = 20  # names; all of them are in the summary file

@@ -15,11 +15,10 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
-from faces.containers import is_video_name, video_id
+from faces.containers import METADATA, is_video_name, video_id
 from preprocessing.labels import is_fake, read_metadata
 from runtime.errors import InputError
 
-METADATA = "metadata.json"
 _LONGEST = 230  # bytes of a name, of the 255 that file systems allow: outputs add endings
 
 

@@ -22,10 +22,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+from faces.containers import METADATA
 from faces.crop import crop_face
 from faces.images import ENCODINGS, encode_image
 from faces.video import READER, iter_all_frames
-from preprocessing.data_root import METADATA, DataRoot
+from preprocessing.data_root import DataRoot
 from preprocessing.outputs import new_folder
 from preprocessing.pairs import Match, match
 from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage

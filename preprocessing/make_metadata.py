@@ -27,8 +27,8 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from faces.containers import SUFFIXES, is_video_name, video_id
-from preprocessing.data_root import METADATA, read_part
+from faces.containers import METADATA, SUFFIXES, is_video_name, video_id
+from preprocessing.data_root import read_part
 from preprocessing.labels import parse_label, read_metadata
 from preprocessing.stage import report_bad
 from runtime import limits

@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
-from faces.containers import SUFFIXES, is_video_name
-from preprocessing.data_root import METADATA, read_part
+from faces.containers import METADATA, SUFFIXES, is_video_name
+from preprocessing.data_root import read_part
 from preprocessing.outputs import new_folder, tidy_if_unused
 from runtime.command import run_command
 from runtime.errors import InputError, OutputError, printable

@@ -11,6 +11,16 @@ class InputError(UserError):
     """Something that was asked for is not there or makes no sense."""
 
 
+class UnreadableSamples(InputError):
+    """Too many rows after one another can't be read.
+
+    PyTorch raises what a worker raised with its traceback as the message, of which this keeps the last line.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(message.strip().rpartition(f"{UnreadableSamples.__name__}: ")[2])
+
+
 class ItemError(UserError):
     """One item of the work can't be used, or not all of it; the others can."""
 

@@ -19,7 +19,7 @@ from systems.checkpoints import read_checkpoint, shown
 from systems.system import Predictor, refuse_others_flags
 
 DEFAULT = "seferbekov"
-SYSTEMS = ("seferbekov", "ntechlab", "medics")
+SYSTEMS = {name: f"systems.{name}.system" for name in ("seferbekov", "ntechlab", "medics")}
 _PUBLISHED = Path(__file__).resolve().parents[1] / "configs" / "published"
 
 
@@ -67,11 +67,12 @@ def checkpoint_path(folder: str, name: str) -> str:
 
 def published_files(system: str) -> dict[str, Any]:
     """What is known of a system's published files, by name."""
-    return json.loads((_PUBLISHED / f"{system}.json").read_text(encoding="utf-8"))["files"]
+    path = _PUBLISHED / f"{system}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["files"] if path.is_file() else {}
 
 
 def _module(system: str) -> ModuleType:
-    return importlib.import_module(f"systems.{system}.system")
+    return importlib.import_module(SYSTEMS[system])
 
 
 def _described(path: str) -> str:

@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from engines.momentum import start_momentum
 from runtime.errors import InputError
 
 
@@ -43,20 +44,6 @@ def create_optimizer(config: Hyperparameters, model: nn.Module) -> torch.optim.O
         return torch.optim.RMSprop(groups, lr=rate, momentum=config.momentum, weight_decay=decay)
     apex = _apex_optimizers(config.type)
     return apex.FusedSGD(groups, **sgd) if config.type == "FusedSGD" else apex.FusedAdam(groups, **adam)
-
-
-def start_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
-    """Give every parameter that has no momentum yet one of zeros, and return the optimizer.
-
-    The first step is the same: 0 * momentum + gradient is the gradient. PyTorch's fused step would make it of memory as
-    it is, which stays where a gradient scaler skips that step, and it takes no mix of parameters with and without, as
-    there is when an encoder thaws.
-    """
-    for group in optimizer.param_groups:
-        for parameter in group["params"] if group["momentum"] else ():
-            if optimizer.state[parameter].get("momentum_buffer") is None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
-    return optimizer
 
 
 def parameter_groups(config: Hyperparameters, model: nn.Module) -> list[dict]:

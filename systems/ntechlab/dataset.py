@@ -20,11 +20,10 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from faces.images import read_image
-from runtime.errors import InputError, ItemError
+from runtime.errors import InputError, ItemError, UnreadableSamples
 from systems.ntechlab.augmentation import augment, draw_augmentations
 from systems.ntechlab.compression import PIX_FMT, PIX_FMTS, compress, draw_compression, frame_numbers
 from systems.ntechlab.models import ROLES
-from systems.seferbekov.dataset import UnreadableSamples
 
 SAMPLED_FRAMES = {"large_crop": range(9, 38, 4), "re": range(9, 38, 4), "seq": range(19, 32, 2)}  # of a track's 50
 _MOST_BROKEN = 20  # pairs after one another

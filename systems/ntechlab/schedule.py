@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from engines.momentum import start_momentum
 from runtime.errors import InputError
-from training.optimizers import start_momentum
 
 _MOMENTUM = 0.9
 _WEIGHT_DECAY = 1e-4  # of every tensor, batch norms and biases too

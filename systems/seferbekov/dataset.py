@@ -23,7 +23,7 @@ from torch.utils.data import Dataset, default_collate
 
 from faces.images import read_image
 from runtime import limits
-from runtime.errors import InputError, ItemError
+from runtime.errors import ItemError, UnreadableSamples
 from runtime.files import read_file
 from systems.seferbekov.folds import Row
 from systems.seferbekov.part_dropout import Mask, blackout_by_diff, change_padding, drop_parts
@@ -32,16 +32,6 @@ from systems.seferbekov.transforms import split, training_transforms, validation
 _FAR = 1 << 15  # pixels: as generate_landmarks.py writes them
 _MOST_BROKEN = 20  # rows after one another
 _DIFFERS, _LEAST_DIFFERENT = 20, 32  # a fake is valid with more mask pixels than these that are above that
-
-
-class UnreadableSamples(InputError):
-    """Too many rows after one another can't be read.
-
-    PyTorch raises what a worker raised with its traceback as the message, of which this keeps the last line.
-    """
-
-    def __init__(self, message: str):
-        super().__init__(message.strip().rpartition(f"{UnreadableSamples.__name__}: ")[2])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,14 @@
+"""predict_folder.py with the toy system: the one line that adds it."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import predict_folder
+import systems
+
+systems.SYSTEMS["toy"] = "tests.toy_system.system"
+
+if __name__ == "__main__":
+    sys.exit(predict_folder.main())

@@ -1,0 +1,97 @@
+"""Three neighbouring frames around every tenth one, their brightness against a threshold, the highest counts."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from faces.video import iter_frames
+from systems.checkpoints import read_checkpoint
+from systems.sample import Account, FacesTable, GiveVerdict, Sample, ScoredFace, Settings, Verdict
+from systems.system import Machine, Opened
+
+OPTIONS = ("every",)
+
+
+def add_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--every", type=int, help="frames from one clip to the next")
+
+
+class ToySampler:
+    def __init__(self, every: int):
+        self._every = every
+
+    def samples(self, path: str, account: Account) -> Iterator[Sample]:
+        frames = iter_frames(path, lambda count: range(count))
+        account.frames_wanted = frames.look().frame_count
+        clip: list[np.ndarray] = []
+        for index, frame in frames:
+            account.looked_at(index)
+            clip = [*clip[-2:], frame]
+            if len(clip) == 3 and index % self._every == 1:
+                height, width = frame.shape[:2]
+                yield Sample(
+                    pixels=np.stack(clip),
+                    frames=(index - 2, index - 1, index),
+                    track=0,
+                    bbox=(0, 0, width, height),
+                    detector_score=None,
+                )
+
+
+class ToyModels:
+    batch_size, group, lanes = 2, 1, 2
+
+    def __init__(self, thresholds: Sequence[float]):
+        self._thresholds = np.array(thresholds, np.float32)
+
+    def kind(self, sample: Sample) -> tuple:
+        return sample.pixels.shape
+
+    def prepare(self, sample: Sample) -> np.ndarray:
+        return sample.pixels
+
+    def size_of(self, prepared: np.ndarray) -> int:
+        return prepared.nbytes
+
+    def score(self, kind: tuple, batch: Sequence[np.ndarray]) -> np.ndarray:
+        brightness = np.array([clip.mean() / 255 for clip in batch], np.float32)
+        return 1 / (1 + np.exp(-(brightness[:, None] - self._thresholds)))
+
+
+class ToyPredictor:
+    strategy = "highest"
+    frames_per_video = None
+    engines = ("torch",)
+
+    def __init__(self, every: int = 10):
+        self._every = every
+
+    def settings(self) -> Settings:
+        return {"every": self._every}
+
+    def default_batch_size(self, device: torch.device) -> int:
+        return ToyModels.batch_size
+
+    def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
+        thresholds = [float(read_checkpoint(path)["threshold"]) for _, path in checkpoints]
+        return Opened(sampler=ToySampler(self._every), models=ToyModels(thresholds))
+
+    def verdict(self, models: Sequence[str]) -> GiveVerdict:
+        def verdict(faces: Sequence[ScoredFace]) -> Verdict:
+            highest = np.array([face.probabilities for face in faces]).max(axis=0)
+            return Verdict(score=float(highest.mean()), model_scores=highest.tolist())
+
+        return verdict
+
+    def faces_table(self, models: Sequence[str]) -> FacesTable:
+        def rows(faces: Sequence[ScoredFace]) -> list[list]:
+            return [[face.frames[0], face.frames[-1], *face.probabilities] for face in faces]
+
+        return FacesTable(columns=["first", "last", *models], rows=rows)
+
+
+def predictor(given: Mapping[str, Any], weights_dir: str) -> ToyPredictor:
+    return ToyPredictor(**given)
