@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Fetch the published checkpoints (seven, 267 MB each) into weights/: ./download_weights.sh
+# Fetch the winner's published checkpoints (seven, 267 MB each) into weights/: ./download_weights.sh
 # What is there is kept; a download that broke off goes on; each file is loaded once before it gets its name.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
 BASE_URL=${BASE_URL:-https://github.com/selimsef/dfdc_deepfake_challenge/releases/download/0.0.1}
 command -v curl >/dev/null || { echo "error: curl is not installed" >&2; exit 1; }
 
+list_published_models seferbekov
 missing=()
-for name in "${PUBLISHED_MODELS[@]}"; do
+for name in "${models[@]}"; do
     file=$ROOT/weights/$name
     if [ -f "$file" ]; then
         echo "$name: there"
@@ -24,7 +25,7 @@ for name in "${PUBLISHED_MODELS[@]}"; do
         missing+=("$name (download failed, curl's code $status)")
         if [ $status -eq 6 ]; then  # no such host: the others would fail alike
             echo "error: no internet here? Fetch these elsewhere and put them into $ROOT/weights:" >&2
-            printf "  $BASE_URL/%s\n" "${PUBLISHED_MODELS[@]}" >&2
+            printf "  $BASE_URL/%s\n" "${models[@]}" >&2
             exit 1
         fi
         continue
@@ -38,8 +39,8 @@ for name in "${PUBLISHED_MODELS[@]}"; do
 done
 
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "error: ${#missing[@]} of ${#PUBLISHED_MODELS[@]} checkpoints are missing; run $0 again to go on:" >&2
+    echo "error: ${#missing[@]} of ${#models[@]} checkpoints are missing; run $0 again to go on:" >&2
     printf '  %s\n' "${missing[@]}" >&2
     exit 1
 fi
-echo "all ${#PUBLISHED_MODELS[@]} checkpoints are in $ROOT/weights"
+echo "all ${#models[@]} checkpoints are in $ROOT/weights"

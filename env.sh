@@ -5,13 +5,15 @@ if [ -f "$ROOT/.venv/ready" ]; then
 else
     PYTHON=$(command -v python || command -v python3) || { echo "error: no Python found; run make setup" >&2; exit 1; }
 fi
-# the seven models of the winning ensemble, as published
-PUBLISHED_MODELS=(
-    final_111_DeepFakeClassifier_tf_efficientnet_b7_ns_0_36
-    final_555_DeepFakeClassifier_tf_efficientnet_b7_ns_0_19
-    final_777_DeepFakeClassifier_tf_efficientnet_b7_ns_0_29
-    final_777_DeepFakeClassifier_tf_efficientnet_b7_ns_0_31
-    final_888_DeepFakeClassifier_tf_efficientnet_b7_ns_0_37
-    final_888_DeepFakeClassifier_tf_efficientnet_b7_ns_0_40
-    final_999_DeepFakeClassifier_tf_efficientnet_b7_ns_0_23
-)
+# Puts the files of a system's published ensemble into the array `models`.
+list_published_models() { # SYSTEM
+    local listed=$ROOT/configs/published/$1.json
+    if [ ! -f "$listed" ]; then
+        echo "error: SYSTEM=$1: there is no $listed; use one of $(cd "$ROOT/configs/published" && echo *.json)" >&2
+        return 1
+    fi
+    models=()
+    while IFS= read -r name; do  # macOS's bash has no mapfile
+        models+=("$name")
+    done < <("$PYTHON" -c 'import json, sys; print(*json.load(open(sys.argv[1]))["files"], sep="\n")' "$listed")
+}

@@ -34,6 +34,7 @@ UNREADABLE = "unreadable"  # the file is missing, no video, damaged, not permitt
 FAILED = "failed"  # something else went wrong
 
 _STOP_SECONDS = 5
+_BYTES_WAITING = 2**28  # of samples for batches of their kind, of which clips of many lengths make many
 _AHEAD, _BYTES_AHEAD = 64, 28 * 10**6  # samples that are found, at most, beside those of the batches that are next
 
 
@@ -78,6 +79,7 @@ class _Group:
     kind: Hashable
     places: list[int]
     prepared: list[Any]
+    size: int  # bytes
 
 
 class Pipeline:
@@ -205,8 +207,8 @@ class _Run:
     def _hand_on(self, video: _Video, kind: Hashable, places: list[int], prepared: list[Any]) -> None:
         with self.counting:
             video.unscored += len(places)
-        group = _Group(video=video, kind=kind, places=places, prepared=prepared)
-        self.groups.put(group, sum(map(self.pipeline.models.size_of, prepared)))
+        size = sum(map(self.pipeline.models.size_of, prepared))
+        self.groups.put(_Group(video=video, kind=kind, places=places, prepared=prepared, size=size), size)
 
     # lanes
 
@@ -231,8 +233,8 @@ class _Run:
             self.finished.put(None)
 
     def _gather(self) -> list[_Group]:
-        """A full batch of one kind, or what is left of a kind when all videos are read; empty when nothing is. One lane
-        waits, the others score meanwhile."""
+        """A full batch of one kind; one that is not full where many kinds wait for more of theirs, and when all videos
+        are read; empty when nothing is left. One lane waits, the others score meanwhile."""
         room = self.pipeline.models.batch_size // self.pipeline.models.group
         with self.batching:
             while group := self.groups.get():
@@ -240,6 +242,8 @@ class _Run:
                 waiting.append(group)
                 if len(waiting) == room:
                     return self.waiting.pop(group.kind)
+                if sum(each.size for groups in self.waiting.values() for each in groups) > _BYTES_WAITING:
+                    break
             return self.waiting.pop(next(iter(self.waiting))) if self.waiting else []
 
     def _take(self, group: _Group, rows: list[np.ndarray | None]) -> None:

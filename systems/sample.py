@@ -19,9 +19,9 @@ class Sample:
 
     pixels: uint8 RGB (t, h, w, 3), None once they are scored; frames: their indices in the video, ascending; track:
     which face of the frame, or which face through time; bbox: x1, y1, x2, y2 in pixels of the frame; flipped: whether
-    the pixels are mirrored; model: the place, among the models of the run, of
-    the one that it is for, None where it is for all; role: what the system calls that model; step: frames of the video
-    from one that the system keeps to the next.
+    the pixels are mirrored; model: the place, among the models of the run, of the one that it is for, None where it is
+    for all; role: what the system calls that model; step: frames of the video from one that the system keeps to the
+    next.
     """
 
     pixels: np.ndarray | None

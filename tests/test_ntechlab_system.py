@@ -6,15 +6,20 @@ import shutil
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 import predict_folder
+from runtime.memory import MemoryBudget
 from systems.ntechlab.checkpoints import PUBLISHED_FILE, PUBLISHED_NAMES, save_classifier
 from systems.ntechlab.models import ROLES, create_network
+from systems.ntechlab.sampler import TrackSampler
 from systems.ntechlab.strategy import weighted_mean
-from tests import media
-from tests.ntechlab import GOLDEN, video_path
+from systems.sample import Account, Sample
+from tests import media, mjpeg
+from tests.ntechlab import GOLDEN, found, video_path
 
 WIDTH, HEIGHT = 320, 180
 FACE, CUT = (100, 40, 160, 100), (85, 25, 175, 115)  # a box, and what is cut out: half as large again
@@ -59,8 +64,10 @@ def detections(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A small checkpoint for each role, by its name; statistics of noise and a large last layer spread their scores."""
+    """A small checkpoint for each role, by its name; statistics of noise and faces spread their scores."""
     folder = tmp_path_factory.mktemp("weights")
+    faces = np.stack([cv2.resize(frame[:, 60:210], (192, 224)) for frame in media.face_frames(7, WIDTH, HEIGHT, 90)])
+    faces = torch.from_numpy(faces).permute(0, 3, 1, 2) / 255 * 4 - 2
     for seed, role in enumerate(ROLES):
         torch.manual_seed(seed)
         network = create_network(role, media.ENCODER)
@@ -68,8 +75,8 @@ def weights(tmp_path_factory):
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.momentum = 1.0
         with torch.no_grad():
-            logits = network.train()(torch.randn(14, 3, 64, 64))
-            network.classifier.weight.mul_(1 / logits.std())
+            network.train()(torch.cat([faces, torch.randn(7, 3, 224, 192)]))
+            network.classifier.weight.mul_(0.2 / network.eval()(faces).std())
         save_classifier(folder / role, network, role=role, encoder=media.ENCODER)
     return folder
 
@@ -156,7 +163,7 @@ def test_summary(finished):
 def test_report(finished):
     page = finished.with_name("report.html").read_text()
     assert "weighted mean of all faces" in page and all(video in page for video in VIDEOS)
-    assert "Scores from frame 0 to frame 42" in page
+    assert "Scores from frame 0 to frame 40" in page
 
 
 def test_what_is_done_is_not_done_again(finished, folder, weights, detections, capsys, monkeypatch):
@@ -196,15 +203,17 @@ def test_fewer_models_in_another_order(finished, one_video, weights, detections,
 def test_openvino_and_other_batches_give_the_same(finished, one_video, weights, detections, tmp_path):
     pytest.importorskip("openvino")
     faces = tmp_path / "faces.csv"
-    more = ("--detections", detections, "--faces-csv", faces, "--engine", "openvino", "--batch-size", "3")
-    assert run(weights, one_video, tmp_path / "out.csv", *more) == 0
-    for row, other in zip(rows_of(faces), faces_of(finished, "face.mp4"), strict=True):
+    more = ("--detections", detections, "--faces-csv", faces, "--engine", "openvino", "--batch-size", "1")
+    assert run(weights, one_video, tmp_path / "out.csv", *more, models=("seq",)) == 0
+    expected = [row for row in faces_of(finished, "face.mp4") if row["model"] == "seq"]
+    for row, other in zip(rows_of(faces), expected, strict=True):
         assert float(row.pop("probability")) == pytest.approx(float(other.pop("probability")), abs=2e-4)
         assert row == other
 
 
 def test_mtcnn_finds_faces(one_video, weights, tmp_path):
     """Without the file of DSFD's weights."""
+    media.write_video(one_video / "face.mp4", media.face_frames(1) * 45)
     faces = tmp_path / "faces.csv"
     assert run(weights, one_video, tmp_path / "out.csv", "--faces-csv", faces, models=("large_crop",)) == 0
     assert len(rows_of(faces)) == 6
@@ -239,16 +248,41 @@ def test_detections_of_another_video(one_video, weights, tmp_path, change, reaso
     assert reason in unreadable["face.mp4"] and "\n" not in unreadable["face.mp4"]
 
 
-def test_frames_that_are_missing_move_no_face(one_video, weights, tmp_path):
-    """A track goes on where the next frame that can be read shows it."""
+def samples_of(path) -> tuple[list[Sample], Account]:
+    """What the first model sees of a video with a face in each frame that can be read."""
+    sampler = TrackSampler(
+        {"large_crop": 0}, detect=lambda frames: [found((FACE, 0.95))] * len(frames), most=4, memory=MemoryBudget(2**30)
+    )
+    account = Account()
+    return list(sampler.samples(str(path), account)), account
+
+
+def test_frames_that_are_missing_move_no_face(tmp_path):
+    """Faces are cut from the frames in which they were found, also behind one that can't be read."""
+    path = mjpeg.write_pictures(tmp_path / "damaged.avi", media.face_frames(60, WIDTH, HEIGHT), unreadable=[6])
+    samples, account = samples_of(path)
+    assert account.frames == account.frames_wanted - 1 == 9
+    assert [sample.frames[0] for sample in samples][:3] == [12, 16, 28]  # not 0, 4, 16
+
+
+def test_frames_that_change_their_size(tmp_path):
+    """What lies outside of a smaller frame is left out."""
+    frames = media.face_frames(30, WIDTH, HEIGHT) + media.face_frames(15, 64, 36, 18)
+    samples, _ = samples_of(mjpeg.write_pictures(tmp_path / "changes.avi", frames))
+    assert [sample.frames[0] for sample in samples] == [0, 4, 16, 20]  # 32 and 36 are of the small ones
+
+
+def test_what_a_frame_tells_is_noted(tmp_path):
+    path = media.write_video(tmp_path / "hdr.mp4", media.face_frames(8, WIDTH, HEIGHT), color={"color_trc": 16})
+    _, account = samples_of(path)
+    assert len(account.notes) == 1 and account.notes[0].startswith("HDR")
 
 
 def refused(capsys, reason, *args, **kwargs):
     """The run ends with one line that gives the reason, and writes no CSV."""
-    output = args[2]
     assert run(*args, **kwargs) == 1
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert reason in line and not output.exists()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert reason in line and not args[2].exists()
 
 
 def test_two_models_of_a_role(one_video, weights, detections, tmp_path, capsys):
@@ -267,6 +301,22 @@ def test_a_model_in_the_wrong_role(one_video, weights, detections, tmp_path, cap
     refused(capsys, reason, *args, models=("wrong",))
 
 
+def test_roles_of_files_that_do_not_tell(finished, one_video, weights, detections, tmp_path, capsys):
+    for role in ("re", "large_crop"):
+        content = torch.load(weights / role)
+        del content["role"]
+        torch.save(content, tmp_path / f"my {role}")
+    faces = tmp_path / "faces.csv"
+    args = (tmp_path, one_video, tmp_path / "out.csv", "--detections", detections, "--faces-csv", faces)
+    models = ("my large_crop", "my re")
+    refused(capsys, "my large_crop: neither it nor its folder's name tells its role", *args, models=models)
+    for roles in (("re",), ROLES):
+        reason = "--roles: give one for each of --models, in their order"
+        refused(capsys, reason, *args, "--roles", *roles, models=models)
+    assert run(*args, "--roles", "large_crop", "re", models=models) == 0
+    assert rows_of(faces) == [row for row in faces_of(finished, "face.mp4") if row["model"] != "seq"]
+
+
 def test_models_of_two_systems(one_video, weights, tmp_path, capsys):
     shutil.copy(weights / "re", tmp_path / "re")
     media.write_checkpoint(tmp_path / "winner")
@@ -276,7 +326,7 @@ def test_models_of_two_systems(one_video, weights, tmp_path, capsys):
 
 def test_another_systems_flag(one_video, weights, tmp_path, capsys):
     more = ("--spread-faces", "--system", "ntechlab")
-    reason = "--spread-faces: is not for system ntechlab, which takes --detector, --detections"
+    reason = "--spread-faces: is not for system ntechlab, which takes --detector, --detections, --roles"
     refused(capsys, reason, weights, one_video, tmp_path / "out.csv", *more)
 
 

@@ -11,6 +11,7 @@ from faces.sampling import evenly_spaced
 from faces.video import VideoError, iter_frames
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline
 from runtime.errors import DeviceError
+from systems.sample import Sample
 from systems.seferbekov.checkpoints import load_model
 from systems.seferbekov.ensemble import Ensemble, Model, build_ensemble
 from systems.seferbekov.face_models import FaceModels
@@ -255,3 +256,41 @@ def test_too_little_memory_of_a_gpu():
     most = 0
     with pytest.raises(DeviceError, match="too little free memory: give a smaller --batch-size or fewer --workers"):
         run(make(short), ["4x1"])
+
+
+class Clips:
+    """Samples that are each of a kind of its own, and models that could take two of a kind."""
+
+    batch_size, group, lanes = 2, 1, 1
+
+    def __init__(self, size):
+        self.size, self.ahead, self.most = size, 0, 0
+
+    def samples(self, path, account):
+        for number in range(int(path)):
+            self.ahead += 1
+            self.most = max(self.most, self.ahead)
+            pixels = np.full((1, 1, 1, 3), number, np.uint8)
+            yield Sample(pixels=pixels, frames=(number,), track=0, bbox=(0, 0, 1, 1), detector_score=None)
+
+    def kind(self, sample):
+        return sample.frames
+
+    def prepare(self, sample):
+        return sample.pixels
+
+    def size_of(self, prepared):
+        return self.size
+
+    def score(self, kind, batch):
+        self.ahead -= len(batch)
+        return [np.float32([clip.mean() / 255]) for clip in batch]
+
+
+def test_clips_of_many_lengths_do_not_fill_the_memory():
+    """They would wait for others of their kind until all videos are read."""
+    clips = Clips(20_000_000)
+    pipeline = Pipeline(clips, clips, verdict_by(mean_strategy), workers=1)
+    result = run(pipeline, ["100"])["100"]
+    assert [face.probabilities[0] for face in result.faces] == pytest.approx([n / 255 for n in range(100)])
+    assert clips.most <= 20  # 400 MB

@@ -12,7 +12,23 @@ LONGEST_SIDE = 1920  # pixels; a video of any size is scaled as if its longest s
 
 def _check(is_right: bool, name: str, value: object, remedy: str) -> None:
     if not is_right:
-        raise ValueError(f"{name} is {value}; give {remedy}")
+        raise ValueError(f"{name} is {value!r:.80}; give {remedy}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _are_shares(value: object, count: int) -> bool:
+    return isinstance(value, tuple) and len(value) == count and all(map(_is_share, value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +41,9 @@ class Attempt:
     most_faces: int
 
     def __post_init__(self):
-        _check(0 < self.scale <= 1, "scale", self.scale, "above 0 and at most 1")
-        _check(
-            len(self.thresholds) == 3 and all(0 <= each <= 1 for each in self.thresholds),
-            "thresholds",
-            self.thresholds,
-            "three numbers from 0 to 1",
-        )
-        _check(self.most_faces >= 1, "most_faces", self.most_faces, "1 or more")
+        _check(_is_share(self.scale) and self.scale > 0, "scale", self.scale, "above 0 and at most 1")
+        _check(_are_shares(self.thresholds, 3), "thresholds", self.thresholds, "three numbers from 0 to 1")
+        _check(_is_count(self.most_faces), "most_faces", self.most_faces, "1 or more")
 
 
 _SURE, _UNSURE = (0.8, 0.8, 0.9), (0.5, 0.5, 0.5)
@@ -67,13 +78,19 @@ class Settings:
 
     def __post_init__(self):
         for name in ("frame_step", "least_rows", "frames_2d"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            _check(_is_count(getattr(self, name)), name, getattr(self, name), "1 or more")
+        any_frame = self.frame_step * self.least_rows > 1  # a track ends a frame before its rows do
+        _check(any_frame, "least_rows", self.least_rows, "2 or more where every frame is searched")
         least = self.frame_step * (self.least_rows - 1) + 1
-        _check(self.frame_limit >= least, "frame_limit", self.frame_limit, f"{least} or more, or no track is found")
+        enough = _is_count(self.frame_limit) and self.frame_limit >= least
+        _check(enough, "frame_limit", self.frame_limit, f"{least} or more, or no track is found")
+        _check(isinstance(self.whole_video, bool), "whole_video", self.whole_video, "true or false")
         _check(len(self.attempts) > 0, "attempts", self.attempts, "one attempt or more")
-        for name, weight in self.model_weights.items():
+        weights = self.model_weights
+        _check(isinstance(weights, Mapping), "model_weights", weights, "a weight for each name")
+        for name, weight in weights.items():
             model_spec(name)
-            _check(math.isfinite(weight) and weight >= 0, f"model_weights[{name}]", weight, "0 or more")
-        low, high = self.clamp
-        _check(0 <= low <= high <= 1, "clamp", self.clamp, "lowest and highest score, from 0 to 1")
-        _check(0 <= self.no_face <= 1, "no_face", self.no_face, "from 0 to 1")
+            _check(_is_number(weight) and weight >= 0, f"model_weights[{name}]", weight, "0 or more")
+        in_order = _are_shares(self.clamp, 2) and self.clamp[0] <= self.clamp[1]
+        _check(in_order, "clamp", self.clamp, "lowest and highest score, from 0 to 1")
+        _check(_is_share(self.no_face), "no_face", self.no_face, "from 0 to 1")

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 import numpy as np
@@ -115,20 +115,30 @@ def spec_of(name: str) -> ModelSpec:
 
 def settings_of(content: Mapping[str, Any], file: str | None) -> Settings:
     """The settings that JSON has. Raises InputError, which names the file and what is wrong."""
-    known = Settings.__dataclass_fields__
     try:
-        for name in content:
-            if name not in known:
-                raise ValueError(f"{name}: unknown key; allowed: {', '.join(known)}")
-        values = dict(content)
+        values = _values(content, Settings)
         if "attempts" in values:
-            attempts = [{**each, "thresholds": tuple(each["thresholds"])} for each in values["attempts"]]
-            values["attempts"] = tuple(Attempt(**each) for each in attempts)
-        if "clamp" in values:
-            values["clamp"] = tuple(values["clamp"])
+            attempts = values["attempts"] if isinstance(values["attempts"], tuple) else ()
+            values["attempts"] = tuple(Attempt(**_values(each, Attempt)) for each in attempts)
         return Settings(**values)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise InputError(f"{file or '--frame-limit'}: {error}") from error
+
+
+def _values(content: object, kind: type) -> dict[str, Any]:
+    """An object of JSON as what the dataclass `kind` takes, its lists as tuples. Raises ValueError where keys are
+    unknown or missing."""
+    known = fields(kind)
+    allowed = ", ".join(each.name for each in known)
+    if not isinstance(content, dict):
+        raise ValueError(f"{content!r:.80}: must be an object with some of the keys {allowed}")
+    for name in content:
+        if name not in {each.name for each in known}:
+            raise ValueError(f"{name}: unknown key; allowed: {allowed}")
+    for each in known:
+        if each.default is each.default_factory is MISSING and each.name not in content:
+            raise ValueError(f"{each.name} is missing in {content!r:.80}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
 
 
 def _read(file: str) -> dict:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from faces.search import search
-from faces.video import VideoError, VideoFrames, iter_frames
+from faces.video import VideoError, VideoFrames, VideoInfo, iter_frames
 from runtime.errors import ItemError
 from runtime.memory import MemoryBudget
-from systems.ntechlab.detections import Detections, RecordedDetections
+from systems.ntechlab.detections import NO_FACES, Detections, RecordedDetections
 from systems.ntechlab.frames import InputMaker, KeptFrames, ModelInput, find_tracks, keep_frames, plan_inputs
 from systems.sample import Account, Sample
 
@@ -42,9 +42,9 @@ class TrackSampler:
         frames = searched_frames(path)
         info = frames.look()
         kept = keep_frames(info.frame_count, info.rate)
-        account.notes = [*info.notes, *([kept.note] if kept.note else [])]
         account.frames_wanted = info.wanted
         detections = self._found(path, frames, kept, account)
+        account.notes = [*info.notes, *([kept.note] if kept.note else [])]  # decoded frames have told theirs
         tracks = find_tracks(detections)
         planned = [each for each in plan_inputs(tracks, info.width, info.height) if each.role in self._models]
         maker = InputMaker(planned, kept.frames)
@@ -52,24 +52,29 @@ class TrackSampler:
             yield from self._made(path, maker, kept, account)
 
     def _found(self, path: str, frames: VideoFrames, kept: KeptFrames, account: Account) -> list[Detections]:
-        """The detections of each searched frame that is there."""
+        """The detections of each searched frame, none of one that can't be read."""
         if self._recorded is not None:
+            next(frames)  # the first frame alone tells whether the video is shown turned
             account.frames = len(kept.searched)
-            account.last_frame = kept.searched[-1] if kept.searched else None
-            return self._looked_up(path, kept.searched)
+            account.last_frame = kept.searched[-1]
+            return self._looked_up(path, frames.info, kept.searched)
         pixels = frames.info.width * frames.info.height
-        found = []
+        found = {}
         for index, _, detections in search(frames, self._detect, pixels=pixels, most=self._most, memory=self._memory):
             account.looked_at(index)
-            found.append(detections)
-        return found
+            found[index] = detections
+        return [found.get(index, NO_FACES) for index in kept.searched]
 
-    def _looked_up(self, path: str, searched: Sequence[int]) -> list[Detections]:
+    def _looked_up(self, path: str, info: VideoInfo, searched: Sequence[int]) -> list[Detections]:
         video = Path(path).name
         if video not in self._recorded:
             raise VideoError(path, "has no recorded detections in the file of --detections")
+        recorded = self._recorded[video]
+        if (recorded.width, recorded.height) != (info.width, info.height):
+            size, its_size = f"{recorded.width}x{recorded.height}", f"{info.width}x{info.height}"
+            raise VideoError(path, f"the recorded detections are of a video of {size}, and it has {its_size}")
         try:
-            return self._recorded[video].at(video, searched)
+            return recorded.at(video, searched)
         except ItemError as error:
             raise VideoError(path, str(error)) from error
 

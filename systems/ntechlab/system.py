@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from systems.ntechlab.track_models import TrackModels, default_batch_size
 from systems.sample import FacesTable, GiveVerdict, ScoredFace, Settings, Verdict
 from systems.system import Machine, Opened
 
-OPTIONS = ("detector", "detections")
+OPTIONS = ("detector", "detections", "roles")
 DETECTORS = ("dsfd", "mtcnn")
 _MTCNN_THRESHOLDS = (0.6, 0.7, 0.7)  # facenet-pytorch's own: the tracker sorts out false alarms, which don't last
 _DSFD_BATCH = 16
@@ -42,6 +43,13 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
         '{"a.mp4": {"width": w, "height": h, "frames": n, "detections": [{"frame": 0, "boxes": [[x1, y1, x2, y2]],\n'
         '"scores": [0.99]}, ...]}, ...}, an entry for each frame that is searched',
     )
+    group.add_argument(
+        "--roles",
+        nargs="+",
+        choices=ROLES,
+        metavar="ROLE",
+        help=f"of each of --models, where neither the file nor its folder's name tells it: {_roles()}",
+    )
 
 
 class NtechlabPredictor:
@@ -51,7 +59,14 @@ class NtechlabPredictor:
     frames_per_video = None
     engines = ("openvino", "torch")
 
-    def __init__(self, weights_dir: str, *, detector: str | None = None, detections: str | None = None):
+    def __init__(
+        self,
+        weights_dir: str,
+        *,
+        detector: str | None = None,
+        detections: str | None = None,
+        roles: Sequence[str] = (),
+    ):
         if detector and detections:
             raise InputError("--detector and --detections: give one of them")
         self._dsfd = os.path.join(weights_dir, PUBLISHED_FILE)
@@ -59,19 +74,25 @@ class NtechlabPredictor:
             raise InputError(f"--detector dsfd: there is no {self._dsfd}; put the file there, or use --detector mtcnn")
         self._detector = detector or ("dsfd" if os.path.isfile(self._dsfd) else "mtcnn")
         self._detections = detections
+        self._roles = list(roles)
 
     def settings(self) -> Settings:
+        roles = {"roles": self._roles} if self._roles else {}
         if self._detections:
-            return {"detections": file_digest(self._detections)}
-        return {"detector": self._detector, **({"dsfd": file_digest(self._dsfd)} if self._detector == "dsfd" else {})}
+            return {**roles, "detections": file_digest(self._detections)}
+        dsfd = {"dsfd": file_digest(self._dsfd)} if self._detector == "dsfd" else {}
+        return {**roles, "detector": self._detector, **dsfd}
 
     def default_batch_size(self, device: torch.device) -> int:
         return default_batch_size(device)
 
     def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
         classifiers, places = [], {}
-        for number, (name, path) in enumerate(checkpoints):
-            classifiers.append(load_classifier(path))
+        for number, (checkpoint, asked) in enumerate(zip_longest(checkpoints, self._roles)):
+            if checkpoint is None or (self._roles and asked is None):
+                raise InputError("--roles: give one for each of --models, in their order")
+            name, path = checkpoint
+            classifiers.append(load_classifier(path, asked))
             role = classifiers[-1].role
             if role in places:
                 raise InputError(f"--models: {name} is a second model of role {role}; give one for each of {_roles()}")
