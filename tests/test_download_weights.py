@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from systems import published_files
+
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="no curl")
 
@@ -63,8 +65,7 @@ def server():
 
 
 def names():
-    lines = (ROOT / "env.sh").read_text().splitlines()
-    return [line.strip() for line in lines if line.strip().startswith("final_")]
+    return list(published_files("seferbekov"))
 
 
 def run(place, url):

@@ -201,7 +201,7 @@ def test_a_result_that_is_none(journal, video, key, value):
         ("bbox", "abcd"),
         ("bbox", [1, 2, 3, 10**30]),
         ("bbox", [1, 2, 3, float("nan")]),
-        ("detector_score", None),
+        ("detector_score", "0.5"),
         ("detector_score", 7),
         ("probabilities", []),
         ("probabilities", [0.5]),
@@ -209,6 +209,12 @@ def test_a_result_that_is_none(journal, video, key, value):
         ("probabilities", [0.5, float("nan")]),
         ("probabilities", [0.5, [0.5]]),
         ("probabilities", "ab"),
+        ("frames", [3, -1]),
+        ("flipped", 1),
+        ("model", 2),
+        ("model", True),
+        ("role", 5),
+        ("step", 0),
     ],
 )
 def test_a_face_that_is_none(journal, video, key, value):
