@@ -275,10 +275,11 @@ def build_pipeline(
         batch_size=args.batch_size,
         frames_per_batch=args.frames_per_batch,
     )
-    bar = tqdm(args.models, desc="Loading models", disable=ranks.rank > 0)
-    checkpoints = ((name, checkpoint_path(args.weights_dir, name)) for name in bar)
-    with failures_are_told("end what else runs on it, or use fewer --models or another --device"):
-        opened = predictor.open(checkpoints, machine)
+    with (
+        tqdm(args.models, desc="Loading models", disable=ranks.rank > 0) as bar,
+        failures_are_told("end what else runs on it, or use fewer --models or another --device"),
+    ):
+        opened = predictor.open(((name, checkpoint_path(args.weights_dir, name)) for name in bar), machine)
     return Pipeline(opened.sampler, opened.models, predictor.verdict(args.models), workers=workers)
 
 
