@@ -114,3 +114,14 @@ class _Compiled:
             self._local.request = self._model.create_infer_request()
         results = self._local.request.infer([batch], share_inputs=True)
         return [np.array(results[output]) for output in self._model.outputs]
+
+
+class ChannelsLast(nn.Module):
+    """A network that takes images as (n, h, w, 3)."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.module(images.permute(0, 3, 1, 2))

@@ -28,6 +28,8 @@ from runtime.command import run_command
 from runtime.ranks import Ranks
 
 RATE_FACTORS = (23, 28, 32)
+# As it is by default, x264's macroblock tree does not always come out alike for the same pictures, nor on every CPU.
+_SAME_BYTES = {"threads": "1", "x264-params": "cpu-independent=1"}
 _MOST_EARLY = 2**26  # bytes of sound that wait for a picture: minutes without compression, an hour with it
 
 
@@ -45,7 +47,7 @@ def compress(args: argparse.Namespace, ranks: Ranks) -> int:
     stage = Stage(
         name="compressed",
         output="compressed",
-        settings={"rate_factors": RATE_FACTORS, "reader": READER},
+        settings={"rate_factors": RATE_FACTORS, "reader": READER, **_SAME_BYTES},
         list_items=partial(list_items, Path(args.root_dir, "compressed")),
         make_work=make_work,
     )
@@ -89,7 +91,7 @@ def _transcode(
 ) -> int:
     """Encode the pictures, copy the first stream of sound; returns the number of pictures."""
     shown = max(iter_frames(path, lambda count: []).look().frame_count, 1)
-    picture = target.add_stream("libx264", rate=video.average_rate, options={"crf": str(rate_factor), "threads": "1"})
+    picture = target.add_stream("libx264", rate=video.average_rate, options={"crf": str(rate_factor), **_SAME_BYTES})
     picture.pix_fmt = "yuv420p"
     sound = next((stream for stream in source.streams.audio if stream.codec_context), None)
     copy = target.add_stream_from_template(sound) if sound else None

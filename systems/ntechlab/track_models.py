@@ -4,12 +4,11 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
 from engines.device import DTYPES
 from engines.gpu import failures_are_told, forbid_tf32
-from engines.openvino_engine import OpenVinoNetwork
-from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from engines.openvino_engine import ChannelsLast, OpenVinoNetwork
+from systems.imagenet import SCALE, SHIFT
 from systems.ntechlab.checkpoints import LoadedClassifier
 from systems.ntechlab.models import HEIGHT, SEQUENCE, WIDTH, Classifier
 from systems.sample import Sample
@@ -74,29 +73,16 @@ def _on_openvino(loaded: LoadedClassifier, machine: Machine, batch_size: int) ->
     length = SEQUENCE if loaded.role == "seq" else 1
     shape = (batch_size * length, HEIGHT, WIDTH, 3)
     network = OpenVinoNetwork(
-        _ChannelsLast(loaded.network),
+        ChannelsLast(loaded.network),
         torch.zeros(shape),
         precision=machine.precision,
         streams=machine.lanes,
         input_shape=shape,
     )
-    scale = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)
-    shift = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)
 
     def probabilities(images: np.ndarray) -> np.ndarray:
         # normalised outside the network: inside, reduced precision would round the pixels
-        logits = torch.from_numpy(network(images.reshape(shape) * scale + shift)[0])
+        logits = torch.from_numpy(network(images.reshape(shape) * SCALE + SHIFT)[0])
         return logits.double().sigmoid().float().reshape(batch_size, length).numpy()
 
     return probabilities
-
-
-class _ChannelsLast(nn.Module):
-    """A network that takes images as (n, h, w, 3)."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(images.permute(0, 3, 1, 2))

@@ -18,8 +18,8 @@ from engines.fold import fold_batch_norms
 from engines.gpu import forbid_tf32, in_halves
 from engines.native.cuda_encoder import CudaEncoder, KernelSteps
 from engines.native.encoder import NativeEncoder
-from engines.openvino_engine import OpenVinoNetwork
-from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from engines.openvino_engine import ChannelsLast, OpenVinoNetwork
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD, SCALE, SHIFT
 
 _BATCH = {"cuda": 64, "cpu": 2}  # on a CPU two images stay in the cache of a core
 _REMEDY = "give a smaller --batch-size or fewer --workers, or end what else runs on it"
@@ -163,28 +163,15 @@ def _openvino_logits(
     module: nn.Module, size: int, precision: str, batch_size: int, lanes: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     network = OpenVinoNetwork(
-        _ChannelsLast(module),
+        ChannelsLast(module),
         torch.zeros(1, size, size, 3),
         precision=precision,
         streams=lanes,
         input_shape=(batch_size, size, size, 3),
     )
-    scale = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)
-    shift = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)
 
     def logits(images: np.ndarray) -> np.ndarray:
         # normalised outside the network: inside, reduced precision would round the pixels
-        return network(images * scale + shift)[0].reshape(-1)
+        return network(images * SCALE + SHIFT)[0].reshape(-1)
 
     return logits
-
-
-class _ChannelsLast(nn.Module):
-    """A network that takes images as (n, h, w, 3)."""
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.module(images.permute(0, 3, 1, 2))
