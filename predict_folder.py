@@ -181,10 +181,10 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         "left_out": listing.left_out,
         "hidden": listing.hidden,
     }
-    write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": predictor.strategy})
+    write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": predictor.how.strategy})
     if args.report:
         workers = args.workers or available_cores()
-        write_report(args.report, results, dict(paths), settings=settings, strategy=predictor.strategy, workers=workers)
+        write_report(args.report, results, dict(paths), settings=settings, how=predictor.how, workers=workers)
     report(summary, args, predictor.frames_per_video, time.time() - started)
     return exit_code(results, args.strict, listing.left_out)
 

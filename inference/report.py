@@ -21,7 +21,7 @@ from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
 from inference.report_pictures import Pictures, with_pictures
 from runtime.errors import printable
 from runtime.files import whole_file
-from systems.sample import ScoredFace
+from systems.sample import HowScored, ScoredFace
 
 _STATUSES = {OK: "scored", NO_FACE: "no face", UNREADABLE: "unreadable", FAILED: "failed"}  # in the order of the page
 _ROWS = "<!-- rows -->"
@@ -35,17 +35,18 @@ def write_report(
     paths: Mapping[str, str],
     *,
     settings: dict,
-    strategy: str,
+    how: HowScored,
     workers: int = 1,
 ) -> None:
     """Write the page, whole or not at all: scored videos first, the highest score on top.
 
     `paths` are the files by name of the video: the frames of a few faces are read again, by `workers` threads.
-    `settings` are the journal's. The page is written video by video, as it may be large. Raises OutputError.
+    `settings` are the journal's, `how` the system's own words. The page is written video by video, as it may be large.
+    Raises OutputError.
     """
     order = list(_STATUSES)
     results = sorted(results, key=lambda result: (order.index(result.status), -result.score, result.video))
-    head, tail = _page(results, settings, strategy).split(_ROWS)
+    head, tail = _page(results, settings, how).split(_ROWS)
     models = [name for name, _ in settings["models"]]
     with (
         whole_file(path, "the scores are kept in the journal") as temporary,
@@ -55,7 +56,7 @@ def write_report(
         with contextlib.closing(with_pictures(results, paths, workers)) as pictured:
             for result, pictures in pictured:
                 wanted = settings.get("frames_per_video", result.frames_wanted)
-                file.write(_video(result, pictures, models, wanted, strategy))
+                file.write(_video(result, pictures, models, wanted, how.strategy))
         file.write(tail)
 
 
@@ -64,7 +65,7 @@ def _text(value: object) -> str:
     return html.escape(printable(str(value)))
 
 
-def _page(results: Sequence[VideoResult], settings: dict, strategy: str) -> str:
+def _page(results: Sequence[VideoResult], settings: dict, how: HowScored) -> str:
     """The page around the rows."""
     folder = Path(__file__).parent
     template, style, script = (
@@ -83,10 +84,10 @@ def _page(results: Sequence[VideoResult], settings: dict, strategy: str) -> str:
         models="".join(
             f"<li>{_text(name)} <small>SHA-256 {_text(digest)}…</small></li>\n" for name, digest in settings["models"]
         ),
-        strategy=_text(strategy),
+        verdict=_text(how.verdict),
         precision=_text(settings["precision"]),
         engine=_text(f"{settings['engine']} on {settings['device']}"),
-        frames=settings.get("frames_per_video", "its own choice of"),
+        frames=_text(how.frames),
         date=_text(datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")),
         rows=_ROWS,
     )

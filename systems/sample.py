@@ -146,5 +146,15 @@ class FacesTable:
     rows: Callable[[Sequence[ScoredFace]], list[list]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class HowScored:
+    """How a system makes scores, for a person: `strategy` in a word or few, `verdict` from faces to a video's score,
+    `frames` that are looked at."""
+
+    strategy: str
+    verdict: str
+    frames: str
+
+
 GiveVerdict = Callable[[Sequence[ScoredFace]], Verdict]  # of at least one face
 Settings = Mapping[str, Any]  # all that scores depend on besides videos, models and machine, as JSON has it

@@ -8,7 +8,7 @@ import torch
 
 from runtime.errors import InputError
 from runtime.memory import MemoryBudget
-from systems.sample import FacesTable, GiveVerdict, Models, Sampler, Settings
+from systems.sample import FacesTable, GiveVerdict, HowScored, Models, Sampler, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ class Opened:
 class Predictor(Protocol):
     """A system with a user's options for a prediction by it.
 
-    `strategy` is its name for a person; `frames_per_video` how many frames are to be looked at, None where a video's
+    `how` tells a person; `frames_per_video` is how many frames are to be looked at, None where a video's
     own length decides; `engines` those that can run its models, the fastest first.
     """
 
-    strategy: str
+    how: HowScored
     frames_per_video: int | None
     engines: Sequence[str]
 

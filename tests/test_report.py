@@ -28,6 +28,7 @@ from runtime.errors import OutputError
 from runtime.files import file_identity
 from systems.sample import ScoredFace
 from systems.seferbekov.strategy import STRATEGIES, verdict_by
+from systems.seferbekov.system import SeferbekovPredictor
 from tests import media
 from tests.test_predict_folder import arguments, command, fails
 
@@ -57,7 +58,8 @@ def write(path, results, *, paths=None, models=MODELS, frames=4, **kwargs):
         "precision": "fp32",
         "engine": "torch",
     }
-    write_report(path, results, paths, settings=settings, strategy="mean", **kwargs)
+    how = SeferbekovPredictor(strategy="mean", frames_per_video=frames).how
+    write_report(path, results, paths, settings=settings, how=how, **kwargs)
     return path.read_text(encoding="utf-8")
 
 

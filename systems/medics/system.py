@@ -22,7 +22,7 @@ from systems.medics.sampler import ClipSampler
 from systems.medics.sampling import Detections
 from systems.medics.settings import MTCNN_FACTOR, Attempt, Settings
 from systems.medics.strategy import score_video
-from systems.sample import FacesTable, GiveVerdict, ScoredFace, Verdict
+from systems.sample import FacesTable, GiveVerdict, HowScored, ScoredFace, Verdict
 from systems.sample import Settings as Recorded
 from systems.system import Machine, Opened
 
@@ -50,7 +50,6 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 class MedicsPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
-    strategy = "mean of the faces, then of the models"
     frames_per_video = None
     engines = ("torch",)
 
@@ -58,6 +57,12 @@ class MedicsPredictor:
         given = {"frame_limit": frame_limit, "whole_video": whole_video or None}
         given = {name: value for name, value in given.items() if value is not None}
         self._settings = settings_of({**(_read(clip_settings) if clip_settings else {}), **given}, clip_settings)
+        part = "all, in parts of" if self._settings.whole_video else "the first"
+        self.how = HowScored(
+            strategy="mean",
+            verdict="the mean over the faces of each model, then over the models",
+            frames=f"{part} {self._settings.frame_limit}; faces are searched in every {self._settings.frame_step}th",
+        )
 
     def settings(self) -> Recorded:
         return {"settings": json.loads(json.dumps(asdict(self._settings)))}

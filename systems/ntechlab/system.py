@@ -19,7 +19,7 @@ from systems.ntechlab.models import ROLES
 from systems.ntechlab.sampler import TrackSampler
 from systems.ntechlab.strategy import weighted_mean
 from systems.ntechlab.track_models import TrackModels, default_batch_size
-from systems.sample import FacesTable, GiveVerdict, ScoredFace, Settings, Verdict
+from systems.sample import FacesTable, GiveVerdict, HowScored, ScoredFace, Settings, Verdict
 from systems.system import Machine, Opened
 
 OPTIONS = ("detector", "detections", "roles")
@@ -55,7 +55,11 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 class NtechlabPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
-    strategy = "weighted mean of all faces"
+    how = HowScored(
+        strategy="weighted mean",
+        verdict="the mean of all probabilities, each moved away from 0.5 and weighted by its distance from it",
+        frames="about 15 a second; faces are searched in every third of them, and followed",
+    )
     frames_per_video = None
     engines = ("openvino", "torch")
 

@@ -10,7 +10,7 @@ from faces.face_detector import FacenetDetector
 from faces.sampling import evenly_spaced
 from faces.video import iter_frames
 from runtime.command import positive
-from systems.sample import FacesTable, GiveVerdict, ScoredFace, Settings
+from systems.sample import FacesTable, GiveVerdict, HowScored, ScoredFace, Settings
 from systems.seferbekov.checkpoints import load_model
 from systems.seferbekov.ensemble import build_ensemble, default_batch_size
 from systems.seferbekov.face_models import FaceModels
@@ -71,7 +71,11 @@ class SeferbekovPredictor:
         encoder: str | None = None,
         size: int | None = None,
     ):
-        self.strategy = strategy
+        self.how = HowScored(
+            strategy=strategy,
+            verdict=f"{strategy}, from a model's face scores to its score of the video; then the mean over models",
+            frames=f"{frames_per_video} of each video, evenly spaced",
+        )
         self.frames_per_video = frames_per_video
         self._max_faces = max_faces or 4 * frames_per_video - 1
         self._spread_faces = spread_faces
@@ -112,7 +116,7 @@ class SeferbekovPredictor:
         return Opened(sampler=sampler, models=FaceModels(ensemble))
 
     def verdict(self, models: Sequence[str]) -> GiveVerdict:
-        return verdict_by(STRATEGIES[self.strategy])
+        return verdict_by(STRATEGIES[self.how.strategy])
 
     def faces_table(self, models: Sequence[str]) -> FacesTable:
         """A row for each face, with its box in pixels of the frame (without the margin of the crop)."""

@@ -9,7 +9,7 @@ import torch
 
 from faces.video import iter_frames
 from systems.checkpoints import read_checkpoint
-from systems.sample import Account, FacesTable, GiveVerdict, Sample, ScoredFace, Settings, Verdict
+from systems.sample import Account, FacesTable, GiveVerdict, HowScored, Sample, ScoredFace, Settings, Verdict
 from systems.system import Machine, Opened
 
 OPTIONS = ("every",)
@@ -62,7 +62,7 @@ class ToyModels:
 
 
 class ToyPredictor:
-    strategy = "highest"
+    how = HowScored(strategy="highest", verdict="the highest of the clips", frames="every tenth, with its neighbours")
     frames_per_video = None
     engines = ("torch",)
 
