@@ -41,8 +41,8 @@ from runtime.cores import available_cores
 from runtime.errors import InputError, printable
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
-from systems import DEFAULT, SYSTEMS, add_flags, checkpoint_path, load_predictor, options_of, system_of
 from systems.checkpoints import file_digest
+from systems.registry import DEFAULT, SYSTEMS, add_flags, checkpoint_path, load_predictor, options_of, system_of
 from systems.system import Machine, Predictor
 
 _RESULTS_FORMAT = 3  # raised whenever the same settings would give other scores than before

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from systems import published_files
+from systems.registry import published_files
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="no curl")

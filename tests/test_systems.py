@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import systems
 from runtime.errors import InputError
+from systems import registry
 from tests import media
 
 PREDICT = Path(__file__).parent / "toy_system" / "predict.py"
@@ -105,24 +105,24 @@ def test_options_are_settings(folder, predicted):
 
 
 def test_published_names_tell(tmp_path):
-    assert systems.system_of(str(tmp_path), [WINNERS]) == "seferbekov"
-    assert systems.system_of(str(tmp_path), [NTECHLABS]) == "ntechlab"
-    assert systems.system_of(str(tmp_path), [MEDICS]) == "medics"
+    assert registry.system_of(str(tmp_path), [WINNERS]) == "seferbekov"
+    assert registry.system_of(str(tmp_path), [NTECHLABS]) == "ntechlab"
+    assert registry.system_of(str(tmp_path), [MEDICS]) == "medics"
     with pytest.raises(InputError, match=r"--models: are of several systems \(final_111.*: seferbekov; SRXT50.*medics"):
-        systems.system_of(str(tmp_path), [WINNERS, MEDICS])
+        registry.system_of(str(tmp_path), [WINNERS, MEDICS])
 
 
 def test_what_a_file_says(tmp_path, weights_dir):
-    assert systems.system_of(str(weights_dir), ["first", "second"]) == "seferbekov"
+    assert registry.system_of(str(weights_dir), ["first", "second"]) == "seferbekov"
     torch.save({"system": "ntechlab", "state_dict": {}}, tmp_path / "a")
     torch.save({"system": "other"}, tmp_path / "b")
-    assert systems.system_of(str(tmp_path), ["a"]) == "ntechlab"
+    assert registry.system_of(str(tmp_path), ["a"]) == "ntechlab"
     with pytest.raises(InputError, match="b: system 'other' is unknown; known: seferbekov, ntechlab, medics"):
-        systems.system_of(str(tmp_path), ["b"])
+        registry.system_of(str(tmp_path), ["b"])
 
 
 def test_a_published_folder_holds_its_file(tmp_path):
-    assert systems.checkpoint_path(str(tmp_path), NTECHLABS) == str(tmp_path / NTECHLABS)
+    assert registry.checkpoint_path(str(tmp_path), NTECHLABS) == str(tmp_path / NTECHLABS)
     (tmp_path / NTECHLABS).mkdir()
     expected = tmp_path / NTECHLABS / "snapshot_100000.fp16.pth"
-    assert systems.checkpoint_path(str(tmp_path), NTECHLABS) == str(expected)
+    assert registry.checkpoint_path(str(tmp_path), NTECHLABS) == str(expected)

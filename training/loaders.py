@@ -36,8 +36,8 @@ def batches_of(loader: DataLoader) -> Iterator[dict[str, Any]]:
     """The loader's batches. Raises TrainingError where one of its processes was killed, by which others may hang."""
     try:
         yield from loader
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, OSError, EOFError) as error:
+        if not _tells_of_a_lost_process(error):
             raise
         for worker in multiprocessing.active_children():
             worker.kill()  # they do not hear SIGTERM
@@ -45,6 +45,13 @@ def batches_of(loader: DataLoader) -> Iterator[dict[str, Any]]:
             "a process that loads samples was killed; the system may be out of memory: use fewer --workers, and go on "
             "with --resume auto"
         ) from error
+
+
+def _tells_of_a_lost_process(error: Exception) -> bool:
+    """The loader says so itself, or finds nobody who would hand over a tensor. What a process raised begins with
+    "Caught"."""
+    told = str(error)
+    return told.startswith("DataLoader worker") if isinstance(error, RuntimeError) else not told.startswith("Caught ")
 
 
 def _start_worker(worker_id: int) -> None:

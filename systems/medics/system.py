@@ -30,7 +30,7 @@ OPTIONS = ("frame_limit", "whole_video", "clip_settings")
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
-    """As `systems` says."""
+    """As `systems.registry` says."""
     arg = group.add_argument
     arg("--frame-limit", type=positive, metavar="N", help="frames of a video that are looked at (default: 100)")
     arg(

@@ -29,7 +29,7 @@ _DSFD_BATCH = 16
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
-    """As `systems` says."""
+    """As `systems.registry` says."""
     group.add_argument(
         "--detector",
         choices=DETECTORS,

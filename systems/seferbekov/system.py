@@ -24,7 +24,7 @@ OPTIONS = ("strategy", "frames_per_video", "max_faces", "spread_faces", "encoder
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
-    """As `systems` says."""
+    """As `systems.registry` says."""
     arg = group.add_argument
     arg("--strategy", choices=STRATEGIES, help="from a video's faces to its score (default: confident)")
     arg("--frames-per-video", type=positive, metavar="N", help="evenly spaced (default: 32)")

@@ -6,9 +6,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import predict_folder
-import systems
+from systems import registry
 
-systems.SYSTEMS["toy"] = "tests.toy_system.system"
+registry.SYSTEMS["toy"] = "tests.toy_system.system"
 
 if __name__ == "__main__":
     sys.exit(predict_folder.main())

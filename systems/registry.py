@@ -1,0 +1,82 @@
+"""The systems by name, and which of them checkpoints are of.
+
+A system's folder has a module `system`: `add_flags(group)` adds the flags of predict_folder.py that are its own to a
+group of argparse, `OPTIONS` names them, and `predictor(options, weights_dir)` makes a `systems.system.Predictor` of
+those that were given.
+"""
+
+import argparse
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from runtime.errors import InputError
+from systems.checkpoints import read_checkpoint, shown
+from systems.system import Predictor, refuse_others_flags
+
+DEFAULT = "seferbekov"
+SYSTEMS = {name: f"systems.{name}.system" for name in ("seferbekov", "ntechlab", "medics")}
+_PUBLISHED = Path(__file__).resolve().parents[1] / "configs" / "published"
+
+
+def load_predictor(system: str, given: Mapping[str, Any], weights_dir: str) -> Predictor:
+    """A system by name, with the options that were given. Raises InputError for one that is not its own, or does not
+    fit."""
+    module = _module(system)
+    refuse_others_flags(system, module.OPTIONS, given)
+    return module.predictor(given, weights_dir)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of predict_folder.py that are one system's, None where they are not given."""
+    for system in SYSTEMS:
+        _module(system).add_flags(parser.add_argument_group(f"of system {system}"))
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of them that were given."""
+    names = {name for system in SYSTEMS for name in _module(system).OPTIONS}
+    return {name: value for name, value in vars(args).items() if name in names and value is not None}
+
+
+def system_of(folder: str, names: Sequence[str]) -> str:
+    """The one system that checkpoint files in `folder` are of: by their published names, or by what they say. Files
+    that say nothing are the winner's. Raises InputError where they are of several, CheckpointError where one can't be
+    read."""
+    published = {name: system for system in SYSTEMS for name in published_files(system)}
+    found = {name: published.get(name) or _described(checkpoint_path(folder, name)) for name in names}
+    systems = sorted(set(found.values()))
+    if len(systems) > 1:
+        several = "; ".join(f"{name}: {system}" for name, system in found.items())
+        raise InputError(f"--models: are of several systems ({several}); give those of one")
+    return systems[0]
+
+
+def checkpoint_path(folder: str, name: str) -> str:
+    """Where a checkpoint lies, by its name: some were published as a file in a folder that is named."""
+    for system in SYSTEMS:
+        file = published_files(system).get(name, {}).get("file")
+        if file and os.path.isdir(os.path.join(folder, name)):
+            return os.path.join(folder, name, file)
+    return os.path.join(folder, name)
+
+
+def published_files(system: str) -> dict[str, Any]:
+    """What is known of a system's published files, by name."""
+    path = _PUBLISHED / f"{system}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["files"] if path.is_file() else {}
+
+
+def _module(system: str) -> ModuleType:
+    return importlib.import_module(SYSTEMS[system])
+
+
+def _described(path: str) -> str:
+    system = read_checkpoint(path, weights=False).get("system", DEFAULT)
+    if system not in SYSTEMS:
+        raise InputError(f"{path}: system {shown(system)!r} is unknown; known: {', '.join(SYSTEMS)}")
+    return system
