@@ -138,7 +138,9 @@ def test_summary(finished):
 
 def test_report(finished):
     page = finished.with_name("report.html").read_text()
-    assert "mean of the faces, then of the models" in page and CLIPS in page and "late.mp4" in page
+    assert (
+        "the mean over the faces of each model, then over the models" in page and CLIPS in page and "late.mp4" in page
+    )
 
 
 def test_what_is_done_is_not_done_again(finished, weights, capsys, monkeypatch):

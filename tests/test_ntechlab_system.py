@@ -162,7 +162,7 @@ def test_summary(finished):
 
 def test_report(finished):
     page = finished.with_name("report.html").read_text()
-    assert "weighted mean of all faces" in page and all(video in page for video in VIDEOS)
+    assert "the mean of all probabilities" in page and all(video in page for video in VIDEOS)
     assert "Scores from frame 0 to frame 40" in page
 
 
