@@ -29,7 +29,7 @@ def test_a_row_for_each_copy(whole, weights_dir, tmp_path):
     assert set(kinds.values()) == {each.__name__ for each in damage.DAMAGES}
     flags = ("--engine", "torch", "--device", "cpu", "--frames-per-video", "4")
     result = damage.predict(tmp_path / "copies", [weights_dir / "first"], *flags)
-    assert damage.problems(kinds, result) == []
+    assert damage.problems(kinds, result) == [] and result["bytes"] > 10**8
     assert 5 < result["summary"]["scored"] < 40
 
 
