@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 class ByteQueue(Generic[Item]):
     """Items in their order, at most `items`. `put` waits where they would have more than `most_bytes` together, unless
-    they are fewer than `wanted`, as many as who takes them wants next. Setting `stopping` ends all waiting, by Stopped.
+    they are fewer than `wanted`, as many as who takes them wants next. `stop` ends all waiting, by Stopped.
     """
 
     def __init__(self, *, items: int, most_bytes: int, wanted: int):
@@ -47,12 +47,17 @@ class ByteQueue(Generic[Item]):
             self._ended = True
             self._changed.notify_all()
 
+    def stop(self) -> None:
+        """Whoever waits, or will, has waited long enough."""
+        with self._changed:
+            self.stopping.set()
+            self._changed.notify_all()
+
     def _has_room(self, size: int) -> bool:
         count = len(self._items)
         return count < self._wanted or (count < self._most and self._bytes + size <= self._most_bytes)
 
     def _wait_until(self, predicate) -> None:
-        while not self._changed.wait_for(lambda: self.stopping.is_set() or predicate(), timeout=0.2):
-            pass
+        self._changed.wait_for(lambda: self.stopping.is_set() or predicate())
         if self.stopping.is_set():
             raise Stopped

@@ -137,7 +137,7 @@ class _Run:
             yield result
 
     def stop(self) -> None:
-        self.stopping.set()
+        self.groups.stop()
         patience = time.monotonic() + _STOP_SECONDS
         for thread in self.threads:  # those in the middle of a long decode end with the process
             thread.join(max(0, patience - time.monotonic()))

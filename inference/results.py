@@ -94,7 +94,7 @@ def _checked(record: dict, models: int) -> VideoResult:
     for face in faces:
         _check_counts(face.frame, face.face)
         _check_whole(*face.bbox, count=4, most=_MOST)
-        if face.detector_score is not None:
+        if face.detector_score is not None or face.model is None:
             _check_scores(face.detector_score)
         _check_counts(*face.frames)
         if face.model is None:

@@ -18,10 +18,10 @@ class Sample:
     """What a model sees at once: a face in one frame, or in several.
 
     pixels: uint8 RGB (t, h, w, 3), None once they are scored; frames: their indices in the video, ascending; track:
-    which face of the frame, or which face through time; bbox: x1, y1, x2, y2 in pixels of the frame; flipped: whether
-    the pixels are mirrored; model: the place, among the models of the run, of the one that it is for, None where it is
-    for all; role: what the system calls that model; step: frames of the video from one that the system keeps to the
-    next.
+    which face of the frame, or which face through time; bbox: x1, y1, x2, y2 in pixels of the frame; detector_score:
+    0 to 1, None where a track has none; flipped: whether the pixels are mirrored; model: the place, among the models of
+    the run, of the one that it is for, None where it is for all; role: what the system calls that model; step: frames
+    of the video from one that the system keeps to the next.
     """
 
     pixels: np.ndarray | None

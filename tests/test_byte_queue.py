@@ -68,8 +68,9 @@ def test_stopping_ends_all_waiting():
     threads.append(threading.Thread(target=wait, args=(empty.get,)))
     for thread in threads:
         thread.start()
-    queue.stopping.set()
-    empty.stopping.set()
+    time.sleep(0.1)
+    queue.stop()
+    empty.stop()
     for thread in threads:
         thread.join(5)
     assert len(errors) == 2

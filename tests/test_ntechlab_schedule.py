@@ -1,5 +1,6 @@
 """NtechLab's schedule, by hand and over whole training steps of EfficientNet-B7 against the published main loops."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -81,6 +82,9 @@ def test_steps_by_hand():
         assert weight.item() == pytest.approx(by_hand, rel=1e-12)
 
 
+GOLDEN_STATISTICS = "a42f2f6e14115c85"  # of large_crop, made by one thread
+
+
 @pytest.fixture
 def one_thread():
     """As the golden data was made: sums of several threads differ by more than it allows."""
@@ -98,6 +102,13 @@ def checkpoint(tmp_path_factory):
     command = [sys.executable, GOLDEN / "make_checkpoints.py", folder, "large_crop"]
     subprocess.run(command, check=True, env=environment)
     return folder / PUBLISHED_NAMES["large_crop"] / PUBLISHED_FILE
+
+
+def digest_of_statistics(path) -> str:
+    """Of the batch norms' statistics, which the making of the checkpoint computes."""
+    state = torch.load(path, weights_only=True)
+    keys = sorted(key for key in state if key.endswith(("running_mean", "running_var")))
+    return hashlib.sha256(b"".join(state[key].numpy().tobytes() for key in keys)).hexdigest()[:16]
 
 
 def golden_batch(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,6 +134,8 @@ def test_published_training_steps(one_thread, checkpoint, kind, frames, mix):
             module.drop_prob = 0.0
         if kind == "seq_model" and hasattr(module, "conv_pwl"):
             module.conv_pw = TemporalExpansion(module.conv_pw)
+    # as the golden data says; a checkpoint that other convolution code has made starts from other last digits
+    rel = 1e-4 if digest_of_statistics(checkpoint) == GOLDEN_STATISTICS else 5e-4
     names = published_keys(network)
     images, targets = mix(*golden_batch(frames), torch.tensor(expected["t"], dtype=torch.float32))
     schedule = Schedule(warm_up=2)
@@ -140,8 +153,7 @@ def test_published_training_steps(one_thread, checkpoint, kind, frames, mix):
         loss.backward()
         optimizer.step()
 
-        # 1e-5 with the golden data's own checkpoint; one that is made anew may have other last digits in its statistics
-        close = {"rel": 5e-4, "abs": 1e-6}
+        close = {"rel": rel, "abs": 1e-6}
         after = {names[key]: value for key, value in network.named_parameters()}
         gradients = {name: value.grad.norm().item() for name, value in after.items() if value.grad is not None}
         changes = {name: (value.detach() - before[name]).norm().item() for name, value in after.items()}
@@ -151,10 +163,10 @@ def test_published_training_steps(one_thread, checkpoint, kind, frames, mix):
         assert np.linalg.norm(list(changes.values())) == pytest.approx(step["change_norm"], **close)
         assert schedule.rate(iteration + 1) == pytest.approx(step["lr_after_step"], rel=1e-9)
         statistics = [network.bn1.running_mean.norm().item(), network.bn1.running_var.norm().item()]
-        assert statistics == pytest.approx(step["bn0_running"], rel=5e-4)
+        assert statistics == pytest.approx(step["bn0_running"], rel=rel)
         for name, tensor in step["tensors"].items():
             if name != "_blocks.54._bn2.bias":  # its gradient is zero but for rounding
                 assert gradients.get(name, 0.0) == pytest.approx(tensor["gradient"] or 0.0, **close), name
                 assert changes[name] == pytest.approx(tensor["change"], **close), name
             first = after[name].detach().flatten()[: len(tensor["first"])].tolist()
-            assert first == pytest.approx(tensor["first"], rel=5e-4, abs=1e-5), name
+            assert first == pytest.approx(tensor["first"], rel=rel, abs=1e-5), name

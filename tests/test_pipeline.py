@@ -271,7 +271,7 @@ class Clips:
             self.ahead += 1
             self.most = max(self.most, self.ahead)
             pixels = np.full((1, 1, 1, 3), number, np.uint8)
-            yield Sample(pixels=pixels, frames=(number,), track=0, bbox=(0, 0, 1, 1), detector_score=None)
+            yield Sample(pixels=pixels, frames=(number,), track=0, bbox=(0, 0, 1, 1), detector_score=1)
 
     def kind(self, sample):
         return sample.frames

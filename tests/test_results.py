@@ -201,6 +201,7 @@ def test_a_result_that_is_none(journal, video, key, value):
         ("bbox", "abcd"),
         ("bbox", [1, 2, 3, 10**30]),
         ("bbox", [1, 2, 3, float("nan")]),
+        ("detector_score", None),
         ("detector_score", "0.5"),
         ("detector_score", 7),
         ("probabilities", []),

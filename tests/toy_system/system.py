@@ -37,7 +37,7 @@ class ToySampler:
                     frames=(index - 2, index - 1, index),
                     track=0,
                     bbox=(0, 0, width, height),
-                    detector_score=None,
+                    detector_score=1.0,
                 )
 
 
