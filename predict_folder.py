@@ -221,7 +221,7 @@ def check_checkpoints(folder: str, names: list[str]) -> None:
     if missing:
         raise InputError(
             f"--weights-dir {folder}: no checkpoint {', '.join(missing)}; "
-            "./download_weights.sh fetches the winner's published ones into weights/"
+            "./download_weights.sh fetches the winner's published ones into weights/, docs/systems.md tells of others"
         )
 
 

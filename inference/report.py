@@ -18,7 +18,7 @@ from string import Template
 import numpy as np
 
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
-from inference.report_pictures import Pictures, with_pictures
+from inference.report_pictures import Pictures, scores_of_faces, with_pictures
 from runtime.errors import printable
 from runtime.files import whole_file
 from systems.sample import HowScored, ScoredFace
@@ -102,18 +102,23 @@ def _video(result: VideoResult, pictures: Pictures, models: list[str], frames_wa
     """A video's line of the table, and the one below it that opens."""
     score = f"{result.score:.4f}{_bar(result.score)}" if result.status == OK else "0.5 <small>unknown</small>"
     key = result.score if result.status == OK else ""  # without one it comes last, whichever way it is sorted
+    faces = scores_of_faces(result)
     parts = [f"<p>{_account(result, frames_wanted)}</p>\n"]
     parts += [f'<p class="note">Note: {_text(note)}.</p>\n' for note in result.notes]
     if result.error:
         parts.append("<pre>" + "\n".join(map(_text, result.error.splitlines())) + "</pre>\n")
     if result.faces:
-        parts += [_plot(result, len(models)), _scores(result, models, strategy), _thumbnails(result, pictures)]
+        parts += [
+            _plot(result, len(models), faces),
+            _scores(result, models, strategy, faces),
+            _thumbnails(result, pictures, faces),
+        ]
     return (
         f'<tbody>\n<tr><th scope="row"><details><summary>{_text(result.video)}</summary></details></th>'
         f'<td class="number" data-key="{key}">{score}</td>'
         f'<td data-key="{list(_STATUSES).index(result.status)}"><span class="status {result.status}">'
         f"{_STATUSES[result.status]}</span></td>"
-        f'<td class="number" data-key="{len(result.faces)}">{len(result.faces)}</td></tr>\n'
+        f'<td class="number" data-key="{len(faces)}">{len(faces)}</td></tr>\n'
         f'<tr class="more"><td colspan="4">\n{"".join(parts)}</td></tr>\n</tbody>\n'
     )
 
@@ -129,7 +134,7 @@ def _account(result: VideoResult, frames_wanted: int) -> str:
         account += "no face was found, and nothing is known of this video."
     else:
         with_face = len({face.frame for face in result.faces})
-        account += f"{_count(len(result.faces), 'face')} found, on {with_face} of them."
+        account += f"{_count(len(scores_of_faces(result)), 'face')} found, on {with_face} of them."
     if result.at_face_limit:
         if result.left_out:
             account += f" {_count(result.left_out, 'face')} more left out, as the limit of faces was reached."
@@ -166,7 +171,7 @@ def _points(face: ScoredFace) -> list[tuple[int, int, float]]:
     return [(frame, face.model, score) for frame, score in zip(frames, face.probabilities, strict=True)]
 
 
-def _plot(result: VideoResult, models: int) -> str:
+def _plot(result: VideoResult, models: int, faces: dict[int, float]) -> str:
     """Scores over frames: a line for each model, a dot for each face, and a line across for the video's score.
 
     Letters stand outside of the drawing, which is stretched to the width that there is.
@@ -184,7 +189,7 @@ def _plot(result: VideoResult, models: int) -> str:
         + '"/>\n'
         for number, of_model in enumerate(by_frame)
     )
-    dots = "".join(f"M{across[face.frame]} {_height(_score(face))}h0" for face in result.faces)
+    dots = "".join(f"M{across[result.faces[place].frame]} {_height(score)}h0" for place, score in faces.items())
     label = f"Scores from frame {frames[0]} to frame {frames[-1]}; the video's is {result.score:.4f}"
     return f"""<div class="plot">
 <div class="scale" aria-hidden="true"><span>1</span><span>0.5</span><span>0</span></div>
@@ -202,17 +207,13 @@ def _height(score: float) -> int:
     return round(_HEIGHT * (1 - score))
 
 
-def _score(face: ScoredFace) -> float:
-    return float(np.mean(face.probabilities))
-
-
-def _scores(result: VideoResult, models: list[str], strategy: str) -> str:
+def _scores(result: VideoResult, models: list[str], strategy: str, faces: dict[int, float]) -> str:
     """The plot's legend, with the numbers: what each model, and all of them, make of the video."""
     by_model: list[list[float]] = [[] for _ in models]
     for face in result.faces:
         for _, number, score in _points(face):
             by_model[number].append(score)
-    rows = [("score", "all models, mean", result.score, [_score(face) for face in result.faces])]
+    rows = [("score", "all models, mean", result.score, list(faces.values()))]
     rows += [
         (f"line{number % _STYLES}", name, score, scores)
         for number, (name, score, scores) in enumerate(zip(models, result.model_scores, by_model, strict=True))
@@ -231,7 +232,7 @@ def _scores(result: VideoResult, models: list[str], strategy: str) -> str:
     )
 
 
-def _thumbnails(result: VideoResult, pictures: Pictures) -> str:
+def _thumbnails(result: VideoResult, pictures: Pictures, faces: dict[int, float]) -> str:
     crowded = any(face.face for face in result.faces)
     items = []
     for place in pictures.shown:
@@ -243,7 +244,7 @@ def _thumbnails(result: VideoResult, pictures: Pictures) -> str:
         else:
             picture = '<span class="missing">no picture</span>'
         items.append(
-            f'<li class="{_level(_score(face))}">{picture}<span>{name}</span> <b>{_score(face):.3f}</b></li>\n'
+            f'<li class="{_level(faces[place])}">{picture}<span>{name}</span> <b>{faces[place]:.3f}</b></li>\n'
         )
     note = f'<p class="note">No pictures: {_text(pictures.problem)}.</p>\n' if pictures.problem else ""
     return f'{note}<ul class="faces">\n{"".join(items)}</ul>\n'

@@ -69,11 +69,23 @@ def read_pictures(path: str, result: VideoResult, wanted: bool = True) -> Pictur
     return pictures
 
 
+def scores_of_faces(result: VideoResult) -> dict[int, float]:
+    """The mean probability of each face of each frame, by the place in the result where it comes first: what is for one
+    model alone comes once for each."""
+    samples: dict[tuple[int, int], list[int]] = {}
+    for place, face in enumerate(result.faces):
+        samples.setdefault((face.frame, face.face), []).append(place)
+    return {
+        places[0]: float(np.mean([score for place in places for score in result.faces[place].probabilities]))
+        for places in samples.values()
+    }
+
+
 def choose_faces(result: VideoResult) -> list[int]:
     """Places of the faces to show, ascending: evenly spaced ones, and those with the highest scores."""
-    scores = [np.mean(face.probabilities) for face in result.faces]
-    highest = np.argsort(scores, kind="stable")[::-1][:_HIGHEST]
-    return sorted({*evenly_spaced(len(scores), _FACES), *highest.tolist()})
+    scores = scores_of_faces(result)
+    places, highest = list(scores), np.argsort(list(scores.values()), kind="stable")[::-1][:_HIGHEST]
+    return sorted(places[number] for number in {*evenly_spaced(len(places), _FACES), *highest.tolist()})
 
 
 def _read_images(path: str, result: VideoResult, pictures: Pictures) -> None:

@@ -507,3 +507,18 @@ def test_browser_without_scripts(browser, finished):
     browser.evaluate("document.querySelector('#videos summary').click()")
     assert browser.evaluate("document.querySelector('.more').offsetHeight") > 100
     assert browser.evaluate("document.querySelector('#videos thead button').disabled")
+
+
+def test_a_face_that_each_model_saw_by_itself_is_one(path):
+    """Models that see other pictures of a face each have a sample of it: two faces, and two models."""
+    result = scored("a.mp4", [0.5])
+    seen = [(0, 0, 0.2), (0, 1, 0.4), (1, 0, 0.6), (1, 1, 1.0)]  # face, model, probability
+    result.faces = [
+        ScoredFace(frame=3, face=face, bbox=BOX, detector_score=0.9, probabilities=[score], model=model)
+        for face, model, score in seen
+    ]
+    assert report_pictures.scores_of_faces(result) == {0: pytest.approx(0.3), 2: pytest.approx(0.8)}
+    source = write(path, [result])
+    assert "2 faces found, on 1 of them" in source
+    assert re.findall(r"0\.300|0\.800", Page(source).text)[:2] == ["0.300", "0.800"]
+    assert re.findall(r'class="dots" d="(.*)"', source) == ["M0 700h0M0 200h0"]
