@@ -2,7 +2,7 @@
 
 A system's folder has a module `system`: `add_flags(group)` adds the flags of predict_folder.py that are its own to a
 group of argparse, `OPTIONS` names them, and `predictor(options, weights_dir)` makes a `systems.system.Predictor` of
-those that were given.
+those that were given. One that can be trained has a module `task` (systems/task.py).
 """
 
 import argparse
@@ -17,9 +17,10 @@ from typing import Any
 from runtime.errors import InputError
 from systems.checkpoints import read_checkpoint, shown
 from systems.system import Predictor, refuse_others_flags
+from systems.task import Asked, Task
 
 DEFAULT = "seferbekov"
-SYSTEMS = {name: f"systems.{name}.system" for name in ("seferbekov", "ntechlab", "medics")}
+SYSTEMS = {name: f"systems.{name}" for name in ("seferbekov", "ntechlab", "medics")}  # their folders, as packages
 _PUBLISHED = Path(__file__).resolve().parents[1] / "configs" / "published"
 
 
@@ -71,8 +72,29 @@ def published_files(system: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))["files"] if path.is_file() else {}
 
 
+def task_module(system: str) -> ModuleType:
+    """How a system is trained."""
+    return importlib.import_module(f"{SYSTEMS[system]}.task")
+
+
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of the trainer that are one system's, None where they are not given."""
+    for system in SYSTEMS:
+        task_module(system).add_flags(parser.add_argument_group(f"of system {system}"))
+
+
+def create_task(config: Any, asked: Asked, args: argparse.Namespace) -> Task:
+    """What a configuration trains, with its system's flags of those that were given. Raises InputError for a flag that
+    is another system's."""
+    names = {name for system in SYSTEMS for name in task_module(system).OPTIONS}
+    given = {name: value for name, value in vars(args).items() if name in names and value is not None}
+    module = task_module(config.system)
+    refuse_others_flags(config.system, module.OPTIONS, given)
+    return module.create_task(config, asked, given)
+
+
 def _module(system: str) -> ModuleType:
-    return importlib.import_module(SYSTEMS[system])
+    return importlib.import_module(f"{SYSTEMS[system]}.system")
 
 
 def _described(path: str) -> str:

@@ -29,7 +29,16 @@ def changed(key, value):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
 def test_every_config_is_valid(path):
-    assert read_config(path).network == "DeepFakeClassifier"
+    assert (read_config(path).system, read_config(path).network) == ("seferbekov", "DeepFakeClassifier")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for system in ("ntechlab", "medics") for path in sorted((CONFIGS / system).glob("*.json"))],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_configs_of_other_systems(path):
+    assert read_config(path).system == path.parent.name
 
 
 def test_as_published():
@@ -68,6 +77,9 @@ def test_as_published():
         ("size", 380.5, "size: 380.5 is not allowed"),
         ("size", None, "size: is missing; set it to a whole number from 32 to 4096"),
         ("fp16", 1, "fp16: 1 is not allowed; must be true or false"),
+        ("system", "winner", 'system: "winner" is not allowed; must be one of seferbekov, ntechlab, medics'),
+        ("system", 3, "system: 3 is not allowed; must be one of seferbekov, "),
+        ("system", "medics", "network: unknown key; allowed: model, pretrained, seed, "),
         ("optimizer", [], "optimizer: must be an object of keys and values"),
         ("optimizer", None, "optimizer: is missing; set it to an object"),
         (
@@ -170,7 +182,7 @@ def test_dumped_as_checkpoints_have_it():
     content = b7()
     del content["optimizer"]["nesterov"], content["losses"], content["normalize"]
     content["optimizer"]["momentum"] = 0
-    assert json.loads(parse_config(content, "my.json").model_dump_json()) == {
+    assert json.loads(parse_config(content, "my.json").model_dump_json(exclude={"system"})) == {
         "network": "DeepFakeClassifier",
         "encoder": "tf_efficientnet_b7_ns",
         "pretrained": True,

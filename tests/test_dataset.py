@@ -10,15 +10,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from faces.images import encode_image
-from runtime.errors import InputError, ItemError
-from systems.seferbekov.dataset import (
-    ClassifierDataset,
-    CropFiles,
-    UnreadableSamples,
-    collate,
-    read_landmarks,
-    worker_init,
-)
+from runtime.errors import InputError, ItemError, UnreadableSamples
+from systems.sample_loading import collate, start_worker
+from systems.seferbekov.dataset import ClassifierDataset, CropFiles, read_landmarks
 from systems.seferbekov.faces import prepare_face
 from systems.seferbekov.folds import Row
 
@@ -99,7 +93,7 @@ def test_workers_change_nothing(root):
     cv2.setNumThreads(2)
     cv2.resize(np.zeros((1200, 1200, 3), np.uint8), (1900, 1900), interpolation=cv2.INTER_CUBIC)  # starts threads
     batches = [
-        list(DataLoader(dataset(root), 4, num_workers=workers, collate_fn=collate, worker_init_fn=worker_init))
+        list(DataLoader(dataset(root), 4, num_workers=workers, collate_fn=collate, worker_init_fn=start_worker))
         for workers in (0, 2)
     ]
     for alone, shared in zip(*batches, strict=True):

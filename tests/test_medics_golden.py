@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from faces.video import iter_frames
-from systems.medics import cutmix, schedule
+from systems.medics import cutmix
 from systems.medics.buckets import RealFakeBuckets
 from systems.medics.clips import cut_clips, cut_face, plan_clips
 from systems.medics.mini_videos import cut_mini_videos, plan_mini_videos
@@ -19,10 +20,12 @@ from systems.medics.sampling import Detections, FacePictures, chunks_of, detecti
 from systems.medics.settings import Attempt, Settings
 from systems.medics.strategy import p_fake_of_faces, score_video
 from tests import media
+from training.config import read_config, schedule_of
 
 GOLDEN = media.SHARED / "golden" / "medics"
 VIDEOS = {path.stem: path for path in (media.SHARED / "videos").rglob("*.mp4")}
 NAMES = ("634", "634_660", "brtujopkby", "facenet_video", "lynaeydofd")
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "medics"
 NETWORK_MODELS = ("i3d", "res34", "mc3_112", "r2p1_112", "seresnext50")  # one of each network
 SETTINGS = Settings()
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="no ../shared")
@@ -226,16 +229,18 @@ def test_buckets():
 @pytest.mark.parametrize("model", MODELS)
 def test_schedules(model):
     expected = golden("training/schedules.json")[model]
-    total = expected["total_steps"]
+    config = read_config(CONFIGS / f"{model}.json").optimizer
+    planned = schedule_of(config.schedule, expected["total_steps"])
     if model == "seresnext50":
-        planned = schedule.frame_schedule(total)
         for step, rate in expected["step: lr used in that step"].items():
-            assert planned.lr(int(step)) == pytest.approx(rate, rel=1e-8)
+            assert planned(int(step), config.learning_rate) == pytest.approx(rate, rel=1e-8)
         return
-    planned = schedule.clip_schedule(total, expected["max_lr"])
+    stepper = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+    assert config.learning_rate == expected["max_lr"]
     for step, (rate, beta1) in expected["step: [lr, beta1] used in that step"].items():
-        assert planned.lr(int(step)) == pytest.approx(rate, rel=1e-8)
-        assert planned.beta1(int(step)) == pytest.approx(beta1, abs=1e-6)
+        assert planned(int(step), config.learning_rate) == pytest.approx(rate, rel=1e-8)
+        planned.set_beta1(stepper, int(step))
+        assert stepper.param_groups[0]["betas"][0] == pytest.approx(beta1, abs=1e-6)
 
 
 @pytest.mark.parametrize("optimizer, steps", [("Adam", 3), ("AdamW", 1)])
@@ -248,10 +253,11 @@ def test_training_steps(optimizer, steps, checkpoints, clips):
     parameters = dict(model.network.named_parameters())
     before = {name: value.detach().clone() for name, value in parameters.items()}
     stepper = getattr(torch.optim, optimizer)(model.parameters(), weight_decay=run["weight_decay"])
-    planned = schedule.clip_schedule(run["total_steps"], run["max_lr"])
+    planned = schedule_of(read_config(CONFIGS / "mc3_112.json").optimizer.schedule, run["total_steps"])
     for number, step in enumerate(run["steps"][:steps]):
-        planned.set_step(stepper, number)
         group = stepper.param_groups[0]
+        group["lr"] = planned(number, run["max_lr"])
+        planned.set_beta1(stepper, number)
         assert (group["lr"], group["betas"][0]) == pytest.approx((step["lr"], step["beta1"]))
         stepper.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(batch), torch.tensor([1, 0]))

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from runtime.errors import InputError, ItemError
+from runtime.errors import InputError, ItemError, UnreadableSamples
 from runtime.workers import fork_server
 from systems.ntechlab import dataset as module
 from systems.ntechlab.augmentation import Augmentation, augment
-from systems.ntechlab.dataset import SAMPLED_FRAMES, TrackImages, TrackPairDataset, UnreadableSamples, collate
+from systems.ntechlab.dataset import SAMPLED_FRAMES, TrackImages, TrackPairDataset
 from systems.ntechlab.models import ROLES
+from systems.sample_loading import collate
 from tests import media
 
 PAIR = ("part_0/real.mp4_0_5_5", "part_0/fake.mp4_0_5_5")
@@ -219,7 +220,8 @@ def test_the_next_pair_is_taken_instead(root):
 
 def test_nothing_can_be_read(tmp_path):
     dataset = TrackPairDataset([PAIR] * 30, root=tmp_path, role="seq")
-    with pytest.raises(UnreadableSamples, match=r"20 pairs.*run extract_track_crops.*real\.mp4_0_5_5: can't be opened"):
+    expected = r"20 samples.*run extract_track_crops.*real\.mp4_0_5_5: can't be opened"
+    with pytest.raises(UnreadableSamples, match=expected):
         dataset[0]
     with pytest.raises(IndexError):
         dataset[30]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from faces.video import iter_frames
 from runtime.errors import OutputError
-from systems.checkpoints import CheckpointError
+from systems.checkpoints import CheckpointError, read_checkpoint
 from systems.ntechlab.checkpoints import (
     PUBLISHED_FILE,
     PUBLISHED_NAMES,
@@ -184,7 +184,7 @@ def test_ours_come_back(networks, role, tmp_path):
     ours, again = networks[role].state_dict(), loaded.network.state_dict()
     assert list(ours) == list(again) and all(torch.equal(ours[key], again[key]) for key in ours)
     fresh = create_network(role, SMALL)
-    load_weights(path, fresh, SMALL)
+    load_weights(path, read_checkpoint(path), fresh, role=role, encoder=SMALL)
     assert torch.equal(fresh.conv_stem.weight, networks[role].conv_stem.weight)
 
 

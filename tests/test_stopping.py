@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from runtime.errors import TrainingError
+from systems.task import Losses
 from training.processes import Processes
 from training.stopping import Monitor, StopRequest
 
@@ -22,14 +23,15 @@ def monitor(stop):
 
 
 def add(monitor, fake, real, where="epoch 0, step 0"):
-    monitor.add(torch.tensor(fake), torch.tensor(real), where)
+    parts = {"fake": torch.tensor(fake), "real": torch.tensor(real)}
+    monitor.add(Losses(total=sum(parts.values()) / 2, parts=parts), where)
 
 
 def test_a_loss_is_known_one_step_later(monitor):
     add(monitor, 1.0, 3.0)
     assert monitor.last is None
     add(monitor, 1.0, 1.0)
-    assert monitor.last == 2
+    assert monitor.last == 2 and monitor.parts == {"fake": 1, "real": 3}
     monitor.settle()
     assert monitor.last == 1 and monitor.mean == 1.5
     monitor.settle()  # there is nothing more

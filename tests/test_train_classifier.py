@@ -21,12 +21,14 @@ import torch.nn.functional as F
 from runtime.files import temporary_name
 from systems.checkpoints import read_checkpoint
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.seferbekov import task
 from systems.seferbekov.checkpoints import load_model
 from systems.seferbekov.dataset import ClassifierDataset
 from systems.seferbekov.folds import read_folds, training_rows
 from systems.seferbekov.models import DeepFakeClassifier
-from training import stopping
+from training import loop, stopping
 from training.pipelines import train_classifier
+from training.run import Run
 from training.run_lock import run_lock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -278,14 +280,14 @@ def test_a_loss_that_is_no_number(processed_root, tmp_path, capsys):
 
 def rate_of_last_step(monkeypatch, rate):
     """The second epoch's last step of three is taken at another rate."""
-    set_rates = train_classifier.set_rates
+    set_rates = loop.set_rates
 
-    def set_others(run, optimizer, position):
-        set_rates(run, optimizer, position)
-        if position == 5:
+    def set_others(run, optimizer, step, epoch):
+        set_rates(run, optimizer, step, epoch)
+        if step == 5:
             optimizer.param_groups[0]["lr"] = rate
 
-    monkeypatch.setattr(train_classifier, "set_rates", set_others)
+    monkeypatch.setattr(loop, "set_rates", set_others)
 
 
 @pytest.mark.parametrize("rate, message", [(1e30, "the validation loss is nan"), (math.inf, "is not finite")])
@@ -314,14 +316,14 @@ def test_a_first_epoch_that_goes_wrong_leaves_nothing_to_go_on_from(processed_ro
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["split_loss", "score_videos"])
-def test_out_of_memory(processed_root, tmp_path, monkeypatch, capsys, where):
+@pytest.mark.parametrize("module, name", [(task, "split_loss"), (loop, "score_videos")])
+def test_out_of_memory(processed_root, tmp_path, monkeypatch, capsys, module, name):
     write_config(tmp_path)
 
     def fail(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(train_classifier, where, fail)
+    monkeypatch.setattr(module, name, fail)
     error = error_of(capsys, processed_root, tmp_path)
     assert "out of memory" in error and f"optimizer.batch_size in {tmp_path / 'config.json'}" in error
 
@@ -377,18 +379,17 @@ def test_leftovers_are_looked_for_once(tmp_path, monkeypatch):
     """A scan for each of very many epochs would take hours."""
     scans = []
     listdir = os.listdir
-    monkeypatch.setattr(train_classifier.os, "listdir", lambda path: scans.append(path) or listdir(path))
-    schedule = SimpleNamespace(epochs=1000)
+    monkeypatch.setattr(loop.os, "listdir", lambda path: scans.append(path) or listdir(path))
     fake = SimpleNamespace(
         processes=SimpleNamespace(rank=0),
         args=SimpleNamespace(output_dir=tmp_path),
-        config=SimpleNamespace(optimizer=SimpleNamespace(schedule=schedule)),
+        epochs=1000,
         path=lambda ending: tmp_path / f"name_{ending}",
     )
     mine, other = temporary_name(tmp_path / "name_999"), temporary_name(tmp_path / "other")
     for path in (mine, other, tmp_path / ".hidden"):
         path.touch()
-    train_classifier.remove_leftovers_of(fake)
+    loop.remove_leftovers_of(fake)
     assert len(scans) == 1 and set(listdir(tmp_path)) == {other.name, ".hidden"}
 
 
@@ -405,15 +406,15 @@ def test_damaged_training_state(whole, processed_root, tmp_path, capsys):
 def test_a_gpu_is_set_up(monkeypatch, level):
     """Without a search for the fastest convolutions, which took a minute and won nothing."""
     calls = []
-    monkeypatch.setattr(train_classifier, "resolve_device", lambda *args: torch.device("cuda", 1))
+    monkeypatch.setattr(loop, "resolve_device", lambda *args: torch.device("cuda", 1))
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device}")
-    monkeypatch.setattr(train_classifier, "forbid_tf32", lambda: calls.append("no TF32"))
+    monkeypatch.setattr(loop, "forbid_tf32", lambda: calls.append("no TF32"))
     args = train_classifier.parse_args(["--config", "c", "--data-dir", "d", "--opt-level", level])
-    device = train_classifier.choose_device(args, SimpleNamespace(world_size=1, local_rank=0))
+    device = loop.choose_device(args, SimpleNamespace(world_size=1, local_rank=0))
     assert calls == [device, "no TF32"][: 2 if level == "O0" else 1]
     assert not torch.backends.cudnn.benchmark
-    assert train_classifier.Run.described_device.fget(SimpleNamespace(device=device)) == "cuda:1 (NVIDIA cuda:1)"
+    assert Run.described_device.fget(SimpleNamespace(device=device)) == "cuda:1 (NVIDIA cuda:1)"
 
 
 def test_missing_crops_are_counted_up_to_a_bound(processed_root, root, tmp_path, capsys):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from systems.seferbekov.validation import log_loss, score_videos
+from training.validation import log_loss, score_videos
 
 
 def test_a_video_is_the_mean_of_its_frames():

@@ -5,21 +5,19 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from runtime.errors import InputError, TrainingError
 from runtime.workers import end_with_parent, fork_server
-from systems.seferbekov.dataset import ClassifierDataset, collate, worker_init
+from systems.sample_loading import collate, start_worker
 
-_PRELOADED = "training.pipelines.train_classifier"  # each worker imports the script that is run
+_LOOP = "training.loop"  # each worker imports the script that is run, and that imports this
 _LEAST_BROKEN, _BROKEN_SHARE = 10, 0.01  # of an epoch's rows that may be unreadable, whichever is more
 
 
-def create_loader(
-    dataset: ClassifierDataset, batches: list[list[int]], *, workers: int, pin_memory: bool
-) -> DataLoader:
-    """`batches` are indices into the dataset. Workers are forked from a server: a fork of a process that
-    has used threads (OpenCV's, OpenMP's) or a GPU may hang."""
+def create_loader(dataset: Dataset, batches: list[list[int]], *, workers: int, pin_memory: bool) -> DataLoader:
+    """`batches` are indices into the dataset. Workers are forked from a server, which has imported what they need: a
+    fork of a process that has used threads (OpenCV's, OpenMP's) or a GPU may hang."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -28,7 +26,7 @@ def create_loader(
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         prefetch_factor=4 if workers else None,
-        multiprocessing_context=fork_server([_PRELOADED]) if workers else None,
+        multiprocessing_context=fork_server([_LOOP, type(dataset).__module__]) if workers else None,
     )
 
 
@@ -59,7 +57,7 @@ def _start_worker(worker_id: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
-    worker_init(worker_id)
+    start_worker(worker_id)
 
 
 class BrokenSamples:

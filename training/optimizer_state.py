@@ -13,6 +13,7 @@ from systems.checkpoints import is_plain
 from training.optimizers import start_momentum
 
 _OF_THE_DEVICE = ("fused", "foreach", "capturable")
+_SET_AT_EACH_STEP = ("lr", "betas")  # by the schedule
 _MOST_STEPS = 2**53  # whole numbers are exact up to here
 _MOST_RATE = 1e30
 
@@ -60,7 +61,11 @@ def _check_group(theirs: Any, ours: dict) -> None:
     _check(type(theirs["params"]) is list and all(type(number) is int for number in theirs["params"]), "parameters")
     _check(theirs["params"] == ours["params"], "parameters")
     _check(type(theirs["lr"]) in (int, float) and 0 <= theirs["lr"] <= _MOST_RATE, "lr")
-    for key in ours.keys() & theirs.keys() - {"params", "lr", *_OF_THE_DEVICE}:
+    if "betas" in ours:
+        betas = theirs["betas"]
+        _check(type(betas) in (tuple, list) and len(betas) == 2, "betas")
+        _check(all(type(beta) is float and 0 <= beta < 1 for beta in betas), "betas")
+    for key in ours.keys() & theirs.keys() - {"params", *_SET_AT_EACH_STEP, *_OF_THE_DEVICE}:
         _check(_plain(theirs[key]) == _plain(ours[key]), key)
 
 

@@ -46,12 +46,21 @@ def create_optimizer(config: Hyperparameters, model: nn.Module) -> torch.optim.O
     return apex.FusedSGD(groups, **sgd) if config.type == "FusedSGD" else apex.FusedAdam(groups, **adam)
 
 
+def start_anew(optimizer: torch.optim.Optimizer) -> None:
+    """Forget all steps, as an optimizer that is made now."""
+    optimizer.state.clear()
+    if type(optimizer) is torch.optim.SGD:
+        start_momentum(optimizer)
+
+
 def parameter_groups(config: Hyperparameters, model: nn.Module) -> list[dict]:
     named = [(name, parameter) for name, parameter in model.named_parameters()]
     if config.classifier_lr is None:
         return [{"params": [parameter for _, parameter in named], "base_lr": config.learning_rate}]
     encoder = [parameter for name, parameter in named if "encoder" in name.split(".")]
     others = [parameter for name, parameter in named if "encoder" not in name.split(".")]
+    if not encoder:
+        raise InputError("optimizer.classifier_lr: the network has no encoder beside its classifier; leave it out")
     return [
         {"params": encoder, "base_lr": config.learning_rate},
         {"params": others, "lr": config.classifier_lr, "base_lr": config.classifier_lr},

@@ -2,12 +2,12 @@
 
 import torch
 
-from training.config import TrainingConfig
+from training.config import CommonConfig
 
 OPT_LEVELS = ("O0", "O1", "O2")
 
 
-def choose_dtype(config: TrainingConfig, opt_level: str, device: torch.device) -> torch.dtype:
+def choose_dtype(config: CommonConfig, opt_level: str, device: torch.device) -> torch.dtype:
     """The dtype of autocast; float32 is none.
 
     apex's levels map to it: O0 is fp32, O1 and O2 are autocast, which keeps weights in fp32 as both did. fp16 needs a

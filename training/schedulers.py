@@ -1,12 +1,15 @@
 """Learning-rate schedules as plain functions of the position, so that a resumed run needs no state of theirs.
 
 A schedule is made from its "params" and maps (position, base rate) to the rate in effect at that position; the first
-position is 0. Names and parameters are the published pipeline's.
+position is 0. Names and parameters are those of the winner's pipeline and of PyTorch. One that ends with the run has a
+parameter `total_steps`, which no configuration gives.
 """
 
 import bisect
 import math
 from collections.abc import Callable, Sequence
+
+from training.one_cycle import OneCycle
 
 Schedule = Callable[[int, float], float]
 
@@ -80,6 +83,7 @@ SCHEDULES = {
     "constant": constant,
     "linear": linear,
     "clr": clr,
+    "one_cycle": OneCycle,
 }
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from runtime.errors import InputError
 from systems.checkpoints import CheckpointError, read_checkpoint, shown
-from systems.seferbekov.checkpoints import load_weights, save_model
+from systems.task import Task
 from training.config import MOST_EPOCHS
 from training.optimizer_state import load_optimizer_state
 
@@ -42,22 +42,21 @@ class Trained:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
-    def save(self, path: str | os.PathLike, described: dict, position: Position, settings: dict) -> None:
-        """In the published format, with all that resuming needs. Raises OutputError."""
+    def save(self, path: str | os.PathLike, task: Task, position: Position, settings: dict) -> None:
+        """As the task does, with all that resuming needs. Raises OutputError."""
         resume = {
             "position": asdict(position),
             "settings": settings,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        save_model(path, self.model, **described, epoch=position.epoch, bce_best=position.best, resume=resume)
+        task.save(path, self.model, epoch=position.epoch, bce_best=position.best, resume=resume)
 
-    def load(self, path: str | os.PathLike, described: dict, settings: dict, *, from_zero: bool) -> Position:
+    def load(self, path: str | os.PathLike, task: Task, settings: dict, *, epochs: int, from_zero: bool) -> Position:
         """Raises CheckpointError and InputError. A file without "resume" (the published ones) gives weights, epoch and
         best score; `from_zero` takes the weights alone."""
         checkpoint = read_checkpoint(path)
-        names = {key: described[key] for key in ("network", "encoder")}
-        load_weights(path, checkpoint, self.model, **names)
+        task.load_weights(path, checkpoint, self.model)
         if from_zero:
             return Position()
         resume, damaged = checkpoint.get("resume"), "its training state is damaged; --from-zero takes its weights alone"
@@ -67,7 +66,7 @@ class Trained:
             raise CheckpointError(path, damaged)
         try:
             check_settings(path, resume["settings"], settings, within_epoch=resume["position"]["iteration"] != 0)
-            position = _position(resume["position"], settings["config"])
+            position = _position(resume["position"], epochs, task.batches_per_epoch)
             scaling = _scaling(resume["scaler"])
             load_optimizer_state(self.optimizer, resume["optimizer"])
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError, ArithmeticError) as error:
@@ -92,16 +91,15 @@ class Trained:
         return None
 
 
-def _position(saved: dict, config: dict) -> Position:
-    """Raises ValueError and its like where no run with this configuration can be there."""
+def _position(saved: dict, epochs: int, batches_per_epoch: int) -> Position:
+    """Raises ValueError and its like where no run of that length can be there."""
     if saved.keys() != {field.name for field in fields(Position)}:
         raise ValueError("no position")
     position = Position(**saved)
     kinds = (position.epoch, int), (position.iteration, int), (position.best, float), (position.validated, bool)
     if not all(type(value) is kind for value, kind in kinds):
         raise TypeError("a position of other kinds")
-    epochs = config["optimizer"]["schedule"]["epochs"]
-    if not (0 <= position.epoch <= epochs and 0 <= position.iteration < config["batches_per_epoch"]):
+    if not (0 <= position.epoch <= epochs and 0 <= position.iteration < batches_per_epoch):
         raise ValueError("outside the run")
     if position.iteration and (position.epoch == epochs or not position.validated):
         raise ValueError("within an epoch that can't have begun")

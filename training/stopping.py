@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from runtime.errors import TrainingError
+from systems.task import Losses
 from training.processes import Processes
 
 
@@ -65,30 +66,32 @@ class Monitor:
         self._processes = processes
         self._stop = stop
         self._remedy = remedy
-        self._pending: tuple[HostCopy, str] | None = None
+        self._pending: tuple[HostCopy, tuple[str, ...], str] | None = None
         self._losses: list[float] = []
+        self.parts: dict[str, float] = {}  # of the newest loss that was looked at
         self.signal = 0
 
-    def add(self, fake: torch.Tensor, real: torch.Tensor, where: str) -> None:
-        """The losses of a step, scalars; `where` names it. Raises TrainingError for the step before."""
+    def add(self, losses: Losses, where: str) -> None:
+        """The losses of a step; `where` names it. Raises TrainingError for the step before."""
         self.settle()
-        signals = torch.full_like(fake, float(self._stop.signal))
-        values = torch.stack([fake.detach(), real.detach(), signals])
-        self._pending = HostCopy(self._processes.sum(values)), where
+        signals = torch.full_like(losses.total, float(self._stop.signal))
+        values = torch.stack([signals, losses.total.detach(), *(part.detach() for part in losses.parts.values())])
+        self._pending = HostCopy(self._processes.sum(values)), tuple(losses.parts), where
 
     def settle(self) -> None:
         """Look at the last step. Raises TrainingError where its loss is not a finite number, on all processes."""
         if self._pending is None:
             return
-        values, where = self._pending
+        values, names, where = self._pending
         self._pending = None
-        fake, real, signals = values.read()
-        loss = (fake + real) / 2 / self._processes.world_size
+        signals, *values = values.read()
+        loss, *parts = (value / self._processes.world_size for value in values)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"{where}: the loss is {loss}: training stopped, nothing was overwritten; {self._remedy}"
             )
         self._losses.append(loss)
+        self.parts = dict(zip(names, parts, strict=True))
         if signals:
             self.signal = self._stop.signal or signal.SIGTERM
 

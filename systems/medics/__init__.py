@@ -4,6 +4,7 @@ Where to change what:
 
     volumes.py, squares.py      boxes of sampled frames to tracks of faces, and squares that follow a face
     clips.py, mini_videos.py    what training sees: plans, then pictures cut from frames in ascending order
+    clip_files.py               files of these: as data preparation encodes them, and as training reads them
     i3d.py, resnet3d.py         the two networks that no library has
     models.py                   the eight published models: network, size, normalisation, checkpoints
     starting_weights.py         what training begins with: Kinetics, Charades and ImageNet weights

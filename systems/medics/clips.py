@@ -25,7 +25,8 @@ class ClipPlan:
     """One face in one chunk of a video.
 
     `frames`: first, and the one after the last, counted from the chunk's beginning. `rows` and `cols`: first and last
-    pixel of the full frame, both included; they may lie beyond its right and lower edge.
+    pixel of the full frame, both included; they may lie beyond its right and lower edge. `merged`: the most boxes that
+    a sampled frame has of it; two are faces that touch, or one that was found twice.
     """
 
     chunk: int
@@ -33,6 +34,7 @@ class ClipPlan:
     frames: tuple[int, int]
     rows: tuple[int, int]
     cols: tuple[int, int]
+    merged: int = 1
 
     @property
     def video_frames(self) -> range:
@@ -66,10 +68,9 @@ def plan_clips(
         kept = [
             each for each in components_of(volume) if len(each.rows) >= LEAST_ROWS and _is_inside(each, width, height)
         ]
-        plans += [
-            _exact_plan(chunk, face, component, width, height) if exact else _published_plan(chunk, face, component)
-            for face, component in enumerate(kept)
-        ]
+        for face, component in enumerate(kept):
+            plan = _exact_plan(component, width, height) if exact else _published_plan(component)
+            plans.append(ClipPlan(chunk=chunk, face=face, merged=_most_boxes(component, cells), **plan))
     return plans
 
 
@@ -108,23 +109,33 @@ def _is_inside(component: Component, width: int, height: int) -> bool:
     return _CELL * ys.start < height and _CELL * xs.start < width
 
 
-def _published_plan(chunk: int, face: int, component: Component) -> ClipPlan:
-    rows, ys, xs = component.bounds
-    return ClipPlan(
-        chunk=chunk,
-        face=face,
-        frames=(FRAME_STEP * rows.start, FRAME_STEP * rows.stop - 1),
-        rows=(_CELL * ys.start, _CELL * (ys.stop - 1)),
-        cols=(_CELL * xs.start, _CELL * (xs.stop - 1)),
-    )
+def _most_boxes(component: Component, cells: Sequence[np.ndarray]) -> int:
+    """The most boxes that a row has in a component, in which each lies whole or not at all."""
+    first, ys, xs = component.bounds
+    most = 1  # a row that was filled has none
+    for mask, row in zip(component.mask, cells[first], strict=True):
+        inside = [
+            mask[y1 - ys.start, x1 - xs.start]
+            for x1, y1, x2, y2 in row
+            if ys.start <= y1 < min(y2, ys.stop) and xs.start <= x1 < min(x2, xs.stop)
+        ]
+        most = max(most, sum(map(bool, inside)))
+    return most
 
 
-def _exact_plan(chunk: int, face: int, component: Component, width: int, height: int) -> ClipPlan:
+def _published_plan(component: Component) -> dict[str, tuple[int, int]]:
     rows, ys, xs = component.bounds
-    return ClipPlan(
-        chunk=chunk,
-        face=face,
-        frames=(FRAME_STEP * rows.start, FRAME_STEP * rows.stop),
-        rows=(_CELL * ys.start, min(_CELL * ys.stop, height) - 1),
-        cols=(_CELL * xs.start, min(_CELL * xs.stop, width) - 1),
-    )
+    return {
+        "frames": (FRAME_STEP * rows.start, FRAME_STEP * rows.stop - 1),
+        "rows": (_CELL * ys.start, _CELL * (ys.stop - 1)),
+        "cols": (_CELL * xs.start, _CELL * (xs.stop - 1)),
+    }
+
+
+def _exact_plan(component: Component, width: int, height: int) -> dict[str, tuple[int, int]]:
+    rows, ys, xs = component.bounds
+    return {
+        "frames": (FRAME_STEP * rows.start, FRAME_STEP * rows.stop),
+        "rows": (_CELL * ys.start, min(_CELL * ys.stop, height) - 1),
+        "cols": (_CELL * xs.start, min(_CELL * xs.stop, width) - 1),
+    }

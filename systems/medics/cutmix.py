@@ -35,11 +35,6 @@ def draw_mixup(n: int, generator: np.random.Generator, alpha: float = 0.4) -> Mi
     return Mix(lam=larger_share(generator.beta(alpha, alpha, n)), sources=generator.permutation(n), boxes=None)
 
 
-def draw_frame_mix(n: int, size: int, generator: np.random.Generator) -> Mix:
-    """What the 2D model's batches go through: one half of them mixup, the other CutMix."""
-    return draw_mixup(n, generator) if generator.random() < 0.5 else draw_cutmix(n, (size, size), generator)
-
-
 def larger_share(draws: np.ndarray) -> np.ndarray:
     """Beta draws to `lam`: the larger of the two shares is the sample's own."""
     return np.maximum(draws, 1 - draws)

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from systems.medics.clips import FRAMES_WITH_BOXES, SIZE
 from systems.medics.squares import first_and_last_cells, held, side_of, squares_of
@@ -35,9 +33,11 @@ class MiniVideoPlan:
         """The mini video's frames, counted from the video's beginning."""
         return range(self.start, self.start + len(self.squares))
 
-    def file_name(self, part: int, video: str) -> str:
-        """The published name; `video` is the video's own file name."""
-        return f"{part:02d}_{video.removesuffix('.mp4')}_{self.face}.mp4"
+    def file_name(self, part: int | str, video: str) -> str:
+        """The published name; `part` is the number of the video's part, or its name where it has none, and `video` the
+        video's own file name."""
+        number = f"{part:02d}" if isinstance(part, int) else part
+        return f"{number}_{video.removesuffix('.mp4')}_{self.face}.mp4"
 
 
 def draw_start(frame_count: int, generator: np.random.Generator) -> int:
@@ -110,6 +110,8 @@ def _shrunk(picture: np.ndarray) -> np.ndarray:
     height, width = (min(side, SIZE) for side in picture.shape[:2])
     if (height, width) == picture.shape[:2]:
         return picture
+    import torch  # takes seconds to import: only where it is used
+
     channels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].double()
-    resized = F.interpolate(channels, (height, width), mode="bilinear", align_corners=True)
+    resized = torch.nn.functional.interpolate(channels, (height, width), mode="bilinear", align_corners=True)
     return (resized[0] + 0.5).byte().permute(1, 2, 0).contiguous().numpy()

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import timm
 import torch
@@ -18,12 +19,13 @@ from torchvision.models import video
 
 from runtime.errors import OutputError
 from runtime.files import whole_file
-from systems.checkpoints import CheckpointError, check_weights, read_checkpoint, state_dict_of
+from systems.checkpoints import CheckpointError, check_weights, read_checkpoint, shown, state_dict_of
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.medics.clips import SIZE
 from systems.medics.i3d import I3D
 from systems.medics.resnet3d import ResNet34
 
+SYSTEM = "medics"
 FAKE, REAL = 0, 1
 _CROP = 224  # of 256, what the 3D networks see
 
@@ -63,20 +65,26 @@ def _r2plus1d() -> nn.Module:
     return video.r2plus1d_18(num_classes=2)
 
 
+def _resnet10() -> nn.Module:
+    """A fiftieth of ResNet34's work, for training on a laptop."""
+    return ResNet34(blocks=(1, 1, 1, 1), width=16)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "I3D": I3D,
     "ResNet34": ResNet34,
     "mc3_18": _mc3,
     "r2plus1d_18": _r2plus1d,
     "SEResNeXt50": SEResNeXt50,
+    "ResNet10": _resnet10,
 }
 _LEAST_FRAMES = {"I3D": 9}  # its head averages over two positions, each of 8 frames; the others take any number
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A published model. `frames` in a clip it is trained on; `size` of its input in pixels; `file` is the
-    published checkpoint."""
+    """A model. `frames` in a clip it is trained on; `size` of its input in pixels; `file` is the published checkpoint,
+    or a name for ours."""
 
     name: str
     network: str
@@ -114,6 +122,7 @@ MODELS = {
         _spec("seresnext50", "SEResNeXt50", 1, 256, _IMAGENET, "SRXT50_094_VM-0.2504.PTH"),
     )
 }
+OURS = {"res10": _spec("res10", "ResNet10", 16, 112, _IMAGENET, "res10.model")}  # not published: the demo's
 
 
 class FaceModel(nn.Module):
@@ -207,7 +216,7 @@ def p_fake_of_frames(logits: torch.Tensor) -> torch.Tensor:
 def create_model(name: str, *, shortcut_gradient: bool = True) -> FaceModel:
     """A model with new weights, drawn from PyTorch's generator. `shortcut_gradient` is the 3D ResNet-34's (see there).
 
-    Raises ValueError for a name that is none of MODELS.
+    Raises ValueError for a name that is unknown.
     """
     spec = model_spec(name)
     network = ResNet34(shortcut_gradient=shortcut_gradient) if spec.network == "ResNet34" else NETWORKS[spec.network]()
@@ -217,8 +226,8 @@ def create_model(name: str, *, shortcut_gradient: bool = True) -> FaceModel:
 def load_model(name: str, path: str | os.PathLike) -> FaceModel:
     """A model with the weights of a checkpoint, published or this project's, in eval mode, fp32, on the CPU.
 
-    Keys must match to the letter, with or without "module." in front. Raises ValueError for a name that is none of
-    MODELS, and CheckpointError where the file can't be read, is another model's or holds other tensors.
+    Keys must match to the letter, with or without "module." in front. Raises ValueError for a name that is
+    unknown, and CheckpointError where the file can't be read, is another model's or holds other tensors.
     """
     spec = model_spec(name)
     with torch.device("meta"):  # no time spent on weights that are replaced at once
@@ -230,23 +239,68 @@ def load_model(name: str, path: str | os.PathLike) -> FaceModel:
 
 def save_model(path: str | os.PathLike, model: FaceModel) -> None:
     """Write a checkpoint as published, a bare state dict; whole or not at all. Raises OutputError."""
+    _save(path, model.network.state_dict())
+
+
+def save_checkpoint(path: str | os.PathLike, model: FaceModel, **extra: Any) -> None:
+    """Write a checkpoint of ours, which says what it holds; `extra` goes in as it is. Raises OutputError."""
+    spec = model.spec
+    described = {
+        "system": SYSTEM,
+        "model": spec.name,
+        "network": spec.network,
+        "input": [spec.frames, spec.size, spec.size],
+        "normalize": {
+            key: value if key == "divisor" else list(value) for key, value in vars(spec.normalisation).items()
+        },
+    }
+    _save(path, {**extra, **described, "state_dict": model.network.state_dict()})
+
+
+def load_weights(path: str | os.PathLike, checkpoint: dict, model: FaceModel) -> None:
+    """Copy the weights of a file that was read into a model. Raises CheckpointError where it is of another."""
+    told = name_of(path, checkpoint)
+    if told not in (None, model.spec.name):
+        raise CheckpointError(path, f"is a model {told}, not {model.spec.name}; name the right file or configuration")
+    model.network.load_state_dict(_checked(path, checkpoint, model.spec, model.network))
+
+
+def name_of(path: str | os.PathLike, checkpoint: dict) -> str | None:
+    """The model that a checkpoint of ours says it is; None of a published one. Raises CheckpointError where it is none
+    of The Medics'."""
+    if "state_dict" not in checkpoint or "system" not in checkpoint:
+        return None
+    system, name = checkpoint["system"], checkpoint.get("model")
+    if type(system) is not str or system != SYSTEM:
+        raise CheckpointError(path, f"its system is {shown(system)}, not {SYSTEM}; name the right --system")
+    if type(name) is not str or name not in {**MODELS, **OURS}:
+        raise CheckpointError(path, f"its model {shown(name)!r} is unknown; known: {', '.join({**MODELS, **OURS})}")
+    return name
+
+
+def _save(path: str | os.PathLike, content: dict) -> None:
     with whole_file(path, "free some space or name another folder") as temporary:
         try:
-            torch.save(model.network.state_dict(), temporary)
+            torch.save(content, temporary)
         except RuntimeError as error:  # how torch's own writer tells of a full disk
             raise OutputError(f"{os.fspath(path)}: can't be written ({error}); free some space") from error
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Raises ValueError for a name that is none of MODELS."""
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; use one of {', '.join(MODELS)}")
-    return MODELS[name]
+    """Raises ValueError for a name that is unknown."""
+    known = {**MODELS, **OURS}
+    if name not in known:
+        raise ValueError(f"unknown model {name!r}; use one of {', '.join(known)}")
+    return known[name]
 
 
 def read_weights(path: str | os.PathLike, spec: ModelSpec, network: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint for a model's network. Raises CheckpointError where others are there."""
-    state = state_dict_of(path, read_checkpoint(path))
+    return _checked(path, read_checkpoint(path), spec, network)
+
+
+def _checked(path: str | os.PathLike, checkpoint: dict, spec: ModelSpec, network: nn.Module) -> dict[str, torch.Tensor]:
+    state = state_dict_of(path, checkpoint)
     shapes = {key: value.shape for key, value in state.items()}
     other = next((each for each in NETWORKS if shapes == _shapes(each)), spec.network)
     if other != spec.network:

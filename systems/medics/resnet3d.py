@@ -1,35 +1,41 @@
-"""3D ResNet-34 with shortcut A (Hara, Kataoka and Satoh, CVPR 2018): shortcuts without parameters.
+"""3D ResNets with shortcut A (Hara, Kataoka and Satoh, CVPR 2018): shortcuts without parameters.
 
 Keys of the state dict are those of the published Kinetics weights without their "module.".
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-_BLOCKS = (3, 4, 6, 3)
-_WIDTHS = (64, 128, 256, 512)
-
 
 class ResNet34(nn.Module):
-    """Float (n, 3, t, h, w), RGB, 0 to 255, to logits (n, classes).
+    """Float (n, 3, t, h, w), RGB, 0 to 255, to logits (n, classes). `blocks` of each of the four layers; `width` is the
+    first layer's, which doubles in each.
 
     In the published code no gradient goes through the three shortcuts that change the width; with `shortcut_gradient`
     it does.
     """
 
-    def __init__(self, classes: int = 2, shortcut_gradient: bool = True):
+    def __init__(
+        self,
+        classes: int = 2,
+        shortcut_gradient: bool = True,
+        blocks: Sequence[int] = (3, 4, 6, 3),
+        width: int = 64,
+    ):
         super().__init__()
-        self.conv1 = nn.Conv3d(3, 64, 7, stride=(1, 2, 2), padding=3, bias=False)
-        self.bn1 = nn.BatchNorm3d(64)
+        self.conv1 = nn.Conv3d(3, width, 7, stride=(1, 2, 2), padding=3, bias=False)
+        self.bn1 = nn.BatchNorm3d(width)
         self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
-        channels = 64
-        for number, (blocks, width) in enumerate(zip(_BLOCKS, _WIDTHS, strict=True), start=1):
+        channels = width
+        for number, count in enumerate(blocks, start=1):
             layer = nn.Sequential()
-            for block in range(blocks):
+            for block in range(count):
                 stride = 2 if number > 1 and block == 0 else 1
-                layer.append(BasicBlock(channels, width, stride, shortcut_gradient))
-                channels = width
+                layer.append(BasicBlock(channels, width << number - 1, stride, shortcut_gradient))
+                channels = width << number - 1
             setattr(self, f"layer{number}", layer)
         self.fc = nn.Linear(channels, classes)
         for module in self.modules():

@@ -106,7 +106,7 @@ def augment(
         if augmentation.flip:
             image = image[:, ::-1]
         image = _apply_operations(_crop(image, augmentation.crop), augmentation.operations)
-        _normalize(image, output.numpy())
+        normalize(image, output.numpy())
         if augmentation.erased:
             _erase(output, augmentation.erased, noise)
     return augmented
@@ -124,7 +124,7 @@ def _apply_operations(image: np.ndarray, operations: Sequence[Operation]) -> np.
     return np.asarray(picture)
 
 
-def _normalize(image: np.ndarray, output: np.ndarray) -> None:
+def normalize(image: np.ndarray, output: np.ndarray) -> None:
     """Write RGB uint8 (h, w, 3), less ImageNet's mean and over its standard deviation, to float32 (3, h, w)."""
     for channel, table in enumerate(_NORMALIZED):
         np.take(table, image[..., channel], out=output[channel], mode="clip")  # "raise" would copy the output

@@ -1,8 +1,8 @@
 """Files of the classifiers' weights: the published ones, and ours, which say what they hold.
 
 Published: a bare dict of 1200 tensors in half precision, of EfficientNet-B7, under the names of lukemelas'
-implementation, in a folder whose name tells the model. Ours: {"system": "ntechlab", "role": ..., "encoder": ...,
-"state_dict": the same names, single precision}.
+implementation, in a folder whose name tells the model. Ours: {"system": "ntechlab", "network", "role", "encoder",
+"input" (t, h, w), "normalize", "state_dict": the same names, single precision}.
 """
 
 import os
@@ -17,7 +17,8 @@ from torch import nn
 from runtime.errors import OutputError
 from runtime.files import whole_file
 from systems.checkpoints import CheckpointError, check_weights, read_checkpoint, shown, state_dict_of
-from systems.ntechlab.models import ENCODERS, PUBLISHED_ENCODER, ROLES, create_network
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.ntechlab.models import ENCODERS, HEIGHT, PUBLISHED_ENCODER, ROLES, SEQUENCE, WIDTH, create_network
 
 SYSTEM = "ntechlab"
 PUBLISHED_NAMES = {
@@ -103,15 +104,27 @@ def load_classifier(path: str | os.PathLike, role: str | None = None) -> LoadedC
     return LoadedClassifier(network=network.eval().requires_grad_(False), role=role, encoder=encoder)
 
 
-def load_weights(path: str | os.PathLike, network: nn.Module, encoder: str) -> None:
-    """Copy a file's weights into a network of the same kind, on the CPU. Raises CheckpointError."""
-    _load(path, network, _state_dict(path, read_checkpoint(path)), encoder)
+def load_weights(path: str | os.PathLike, checkpoint: dict, network: nn.Module, *, role: str, encoder: str) -> None:
+    """Copy the weights of a file that was read into a network of the same kind. Raises CheckpointError where it is of
+    another."""
+    for key, wanted in (("role", role), ("encoder", encoder)) if "state_dict" in checkpoint else ():
+        if type(checkpoint.get(key)) is not str or checkpoint[key] != wanted:
+            reason = f"its {key} is {shown(checkpoint.get(key))}, not {wanted}; name the right file or configuration"
+            raise CheckpointError(path, reason)
+    _load(path, network, _state_dict(path, checkpoint), encoder)
 
 
 def save_classifier(path: str | os.PathLike, network: nn.Module, *, role: str, encoder: str, **extra) -> None:
     """Write a file of ours, whole or not at all; `extra` goes in as it is. Raises OutputError."""
-    state = published_state(network)
-    _save(path, {**extra, "system": SYSTEM, "role": role, "encoder": encoder, "state_dict": state})
+    described = {
+        "system": SYSTEM,
+        "network": "SequenceClassifier" if role == "seq" else "FrameClassifier",
+        "role": role,
+        "encoder": encoder,
+        "input": [SEQUENCE if role == "seq" else 1, HEIGHT, WIDTH],
+        "normalize": {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
+    }
+    _save(path, {**extra, **described, "state_dict": published_state(network)})
 
 
 def export_published(path: str | os.PathLike, network: nn.Module) -> None:

@@ -11,24 +11,26 @@ import os
 import random
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from faces.images import read_image
-from runtime.errors import InputError, ItemError, UnreadableSamples
-from systems.ntechlab.augmentation import augment, draw_augmentations
+from runtime.errors import InputError, ItemError
+from systems.ntechlab.augmentation import augment, draw_augmentations, normalize
 from systems.ntechlab.compression import PIX_FMT, PIX_FMTS, compress, draw_compression, frame_numbers
-from systems.ntechlab.models import ROLES
+from systems.ntechlab.face_images import IMAGES
+from systems.ntechlab.models import HEIGHT, ROLES, WIDTH
+from systems.sample_loading import first_readable
 
 SAMPLED_FRAMES = {"large_crop": range(9, 38, 4), "re": range(9, 38, 4), "seq": range(19, 32, 2)}  # of a track's 50
-_MOST_BROKEN = 20  # pairs after one another
 _NAME = re.compile(r"(0|[1-9][0-9]*)\.png")
 _REMEDY = "run extract_track_crops.py --overwrite"
+_INCOMPLETE = "so these are not the folders of track_pairs.txt, or they are not complete; run extract_track_crops.py"
 
 
 class TrackImages(Sequence):
@@ -103,22 +105,13 @@ class TrackPairDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Raises UnreadableSamples where 20 pairs from this one on, or all, are broken."""
-        if not 0 <= index < len(self.pairs):
-            raise IndexError(index)
-        errors: list[str] = []
-        for number in range(index, index + min(_MOST_BROKEN, len(self.pairs))):
-            number %= len(self.pairs)
+
+        def sample(number: int) -> dict[str, Any]:
             draw = random.Random(f"{self._seed} {self._epoch} {index}")
-            try:
-                real, fake = self.prepare(*self.pairs[number], draw)
-            except ItemError as error:
-                errors.append(str(error))
-                continue
-            return {"real": real, "fake": fake, "row": number, "errors": errors}
-        raise UnreadableSamples(
-            f"{self._root}: {len(errors)} pairs of tracks after one another can't be read, so these are not the "
-            f"folders of track_pairs.txt, or they are not complete; run extract_track_crops.py. The first: {errors[0]}"
-        )
+            real, fake = self.prepare(*self.pairs[number], draw)
+            return {"real": real, "fake": fake}
+
+        return first_readable(index, len(self.pairs), sample, place=self._root, remedy=_INCOMPLETE)
 
     def prepare(self, real: str, fake: str, draw: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
         """The images of two folders, (frames, 3, 224, 192) each. Raises ItemError where one of them can't be used."""
@@ -148,9 +141,36 @@ class TrackPairDataset(Dataset):
             ) from error
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """A batch: real and fake (n, frames, 3, 224, 192), row (n,) int64, and all errors in one list."""
-    batch = {key: default_collate([sample[key] for sample in samples]) for key in ("real", "fake")}
-    batch["row"] = torch.tensor([sample["row"] for sample in samples])
-    batch["errors"] = [error for sample in samples for error in sample["errors"]]
-    return batch
+class HeldOutTrack(NamedTuple):
+    """A track folder below the data root's tracks, of `video`, whose `label` is 1 for a fake."""
+
+    video: str
+    label: int
+    folder: str
+
+
+class TrackDataset(Dataset):
+    """Track folders as a model sees them in a validation, without compression and augmentation: a dict of `images`
+    float32 RGB (frames, 3, 224, 192), normalised, and `row` and `errors` as of `TrackPairDataset`."""
+
+    def __init__(self, tracks: Sequence[HeldOutTrack], *, root: str | os.PathLike, role: str):
+        self.tracks = tracks
+        self._root = os.fspath(root)
+        self._role = role
+        cv2.setNumThreads(1)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Raises UnreadableSamples where 20 tracks from this one on, or all, are broken."""
+        return first_readable(index, len(self.tracks), self.read, place=self._root, remedy=_INCOMPLETE)
+
+    def read(self, number: int) -> dict[str, torch.Tensor]:
+        """Raises ItemError where the track can't be read."""
+        track = TrackImages(os.path.join(self._root, self.tracks[number].folder))
+        frames = frame_numbers(SAMPLED_FRAMES[self._role], len(track))
+        images = torch.empty((len(frames), 3, HEIGHT, WIDTH))
+        for frame, output in zip(frames, images, strict=True):
+            normalize(IMAGES[self._role](track[frame]), output.numpy())
+        return {"images": images}

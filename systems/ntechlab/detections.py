@@ -6,11 +6,13 @@ y2], ...], "scores": [0.99, ...]}, ...]}}, boxes in pixels of the full frame, an
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from faces.video_file import VideoError
 from runtime import limits
 from runtime.errors import InputError, ItemError
 from runtime.files import read_file
@@ -70,11 +72,29 @@ def read_recorded_detections(path: str | os.PathLike) -> dict[str, RecordedDetec
     recorded = {}
     for video, entry in content.items():
         try:
-            recorded[video] = _recorded(entry)
+            recorded[video] = parse_recorded(entry)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise InputError(f"{os.fspath(path)}: {video}: no detections of a video ({reason}); mend it") from error
     return recorded
+
+
+def find_recorded(
+    recorded: Mapping[str, RecordedDetections], path: str | os.PathLike, size: tuple[int, int], searched: Iterable[int]
+) -> list[Detections]:
+    """The detections of the frames `searched` of a video, whose frames have a `size` of (width, height), in a file's
+    by the names of videos. Raises VideoError where they are missing, or another video's."""
+    video = Path(path).name
+    if video not in recorded:
+        raise VideoError(path, "has no recorded detections in the file of --detections")
+    its = recorded[video]
+    if (its.width, its.height) != size:
+        told, is_ = f"{its.width}x{its.height}", "{}x{}".format(*size)
+        raise VideoError(path, f"the recorded detections are of a video of {told}, and it has {is_}")
+    try:
+        return its.at(video, searched)
+    except ItemError as error:
+        raise VideoError(path, str(error)) from error
 
 
 def checked(bboxes: object, scores: object) -> Detections:
@@ -88,18 +108,20 @@ def checked(bboxes: object, scores: object) -> Detections:
     return Detections(bboxes=bboxes, scores=scores)
 
 
-def _recorded(entry: dict) -> RecordedDetections:
-    frames = [_whole(each["frame"]) for each in entry["detections"]]
+def parse_recorded(entry: dict) -> RecordedDetections:
+    """The entry of one video. Raises KeyError, TypeError, ValueError or OverflowError for what is none."""
+    frames = [whole(each["frame"]) for each in entry["detections"]]
     if frames != sorted(set(frames)):
         raise ValueError("frames that don't ascend")
-    width, height, frame_count = (_whole(entry[key]) for key in ("width", "height", "frames"))
+    width, height, frame_count = (whole(entry[key]) for key in ("width", "height", "frames"))
     detections = [checked(each["boxes"], each["scores"]) for each in entry["detections"]]
     if frames and frames[-1] >= frame_count:
         raise ValueError(f"frame {frames[-1]} of {frame_count}")
     return RecordedDetections(width=width, height=height, frame_count=frame_count, frames=frames, detections=detections)
 
 
-def _whole(value: object) -> int:
+def whole(value: object) -> int:
+    """A number of frames, pixels or detections. Raises ValueError for anything else."""
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r:.40} where a whole number should be")
     return value

@@ -21,6 +21,7 @@ from engines.gpu import forbid_tf32, in_halves
 from runtime.errors import InputError
 from systems.checkpoints import check_weights, read_checkpoint, state_dict_of
 from systems.ntechlab.detections import Detections
+from systems.ntechlab.detector import DSFD_FILE
 
 _STRIDES = (4, 8, 16, 32, 64, 128)
 _PRIOR_SIZES = (16, 32, 64, 128, 256, 512)  # pixels of the network's input
@@ -30,7 +31,6 @@ _MOST_BOXES = 5000
 _MOST_OVERLAP = 0.3
 CONFIDENT = 0.3  # score of a detection that counts
 _SIDE = 512  # pixels: the side of a square with a training frame's area; the longest side of an inference frame
-PUBLISHED_FILE = "WIDERFace_DSFD_RES152.fp16.pth"
 _MULTIPLE = 32  # of which an inference frame's sides are made, by padding
 _BATCH = 16  # inference frames
 _REMEDY = "end what else runs on it"
@@ -155,13 +155,13 @@ def load_dsfd(path: str | os.PathLike) -> DSFD:
     if not os.path.isfile(path):
         raise InputError(
             f"{os.fspath(path)}: no such file; the published link to DSFD's weights is dead: bring the file "
-            f"({PUBLISHED_FILE}), or use --detector mtcnn"
+            f"({DSFD_FILE}), or use --detector mtcnn"
         )
     with torch.device("meta"):  # no time spent on weights that are replaced at once
         network = DSFD()
     zeros = {key: torch.zeros((), dtype=torch.int64) for key in network.state_dict() if key.endswith(_COUNTER)}
     state = state_dict_of(path, read_checkpoint(path)) | zeros
-    check_weights(path, network, state, kind="DSFD with a ResNet-152", remedy=f"name {PUBLISHED_FILE}")
+    check_weights(path, network, state, kind="DSFD with a ResNet-152", remedy=f"name {DSFD_FILE}")
     network.load_state_dict(state, assign=True)
     return network.float().eval().requires_grad_(False)
 

@@ -27,6 +27,7 @@ from systems.ntechlab.detections import Detections, checked
 from systems.ntechlab.tracking import BBox, Track
 
 T = TypeVar("T")
+Root = str | os.PathLike | None  # the data root that a file is written in, through no link below it
 _MOST_BYTES = 1024 * limits.MIB  # aligned tracks of the DFDC's 100 thousand fakes, 50 boxes each, have about half
 _PROTOCOL = 4
 _REMEDY = "free some space or name another folder"
@@ -37,7 +38,7 @@ def read_detections(path: str | os.PathLike) -> list[Detections]:
     return _read(path, _detections)
 
 
-def write_detections(path: str | os.PathLike, detections: Iterable[Detections]) -> None:
+def write_detections(path: str | os.PathLike, detections: Iterable[Detections], root: Root = None) -> None:
     """Write the detections of each searched frame, whole or not at all. Raises OutputError."""
     _write(
         path,
@@ -45,6 +46,7 @@ def write_detections(path: str | os.PathLike, detections: Iterable[Detections]) 
             {"boxes": np.asarray(found.bboxes, np.float32), "scores": np.asarray(found.scores, np.float32)}
             for found in detections
         ],
+        root,
     )
 
 
@@ -53,7 +55,7 @@ def read_tracks(path: str | os.PathLike) -> dict[str, list[Track]]:
     return _read(path, _tracks)
 
 
-def write_tracks(path: str | os.PathLike, tracks: Mapping[str, Sequence[Track]]) -> None:
+def write_tracks(path: str | os.PathLike, tracks: Mapping[str, Sequence[Track]], root: Root = None) -> None:
     """Write the tracks of videos `part/video.mp4`, whole or not at all. Raises OutputError."""
     _write(
         path,
@@ -61,6 +63,7 @@ def write_tracks(path: str | os.PathLike, tracks: Mapping[str, Sequence[Track]])
             video: [list(zip(track.indices, track.bboxes, strict=True)) for track in found]
             for video, found in tracks.items()
         },
+        root,
     )
 
 
@@ -69,7 +72,7 @@ def read_aligned_tracks(path: str | os.PathLike) -> list[AlignedTrack]:
     return _read(path, _aligned_tracks)
 
 
-def write_aligned_tracks(path: str | os.PathLike, aligned: Iterable[AlignedTrack]) -> None:
+def write_aligned_tracks(path: str | os.PathLike, aligned: Iterable[AlignedTrack], root: Root = None) -> None:
     """Write aligned tracks, whole or not at all. Raises OutputError."""
     _write(
         path,
@@ -84,6 +87,7 @@ def write_aligned_tracks(path: str | os.PathLike, aligned: Iterable[AlignedTrack
             )
             for track in aligned
         ],
+        root,
     )
 
 
@@ -102,9 +106,9 @@ def read_track_pairs(path: str | os.PathLike) -> list[tuple[str, str]]:
     return pairs
 
 
-def write_track_pairs(path: str | os.PathLike, pairs: Iterable[tuple[str, str]]) -> None:
+def write_track_pairs(path: str | os.PathLike, pairs: Iterable[tuple[str, str]], root: Root = None) -> None:
     """Write pairs (original's folder, fake's folder), a line each, whole or not at all. Raises OutputError."""
-    with whole_file(path, _REMEDY) as temporary:
+    with whole_file(path, _REMEDY, root=root) as temporary:
         temporary.write_text("".join(f"{real},{fake}\n" for real, fake in pairs))
 
 
@@ -173,8 +177,8 @@ def _read(path: str | os.PathLike, parse: Callable[[Any], T]) -> T:
         ) from error
 
 
-def _write(path: str | os.PathLike, content: Any) -> None:
-    with whole_file(path, _REMEDY) as temporary:
+def _write(path: str | os.PathLike, content: Any, root: Root) -> None:
+    with whole_file(path, _REMEDY, root=root) as temporary:
         Path(temporary).write_bytes(pickle.dumps(content, _PROTOCOL))
 
 

@@ -6,15 +6,13 @@ grow with its length. Detections that were recorded elsewhere spare the first ti
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from faces.search import search
-from faces.video import VideoError, VideoFrames, VideoInfo, iter_frames
-from runtime.errors import ItemError
+from faces.video import VideoFrames, iter_frames
 from runtime.memory import MemoryBudget
-from systems.ntechlab.detections import NO_FACES, Detections, RecordedDetections
+from systems.ntechlab.detections import NO_FACES, Detections, RecordedDetections, find_recorded
 from systems.ntechlab.frames import InputMaker, KeptFrames, ModelInput, find_tracks, keep_frames, plan_inputs
 from systems.sample import Account, Sample
 
@@ -57,26 +55,13 @@ class TrackSampler:
             next(frames)  # the first frame alone tells whether the video is shown turned
             account.frames = len(kept.searched)
             account.last_frame = kept.searched[-1]
-            return self._looked_up(path, frames.info, kept.searched)
+            return find_recorded(self._recorded, path, (frames.info.width, frames.info.height), kept.searched)
         pixels = frames.info.width * frames.info.height
         found = {}
         for index, _, detections in search(frames, self._detect, pixels=pixels, most=self._most, memory=self._memory):
             account.looked_at(index)
             found[index] = detections
         return [found.get(index, NO_FACES) for index in kept.searched]
-
-    def _looked_up(self, path: str, info: VideoInfo, searched: Sequence[int]) -> list[Detections]:
-        video = Path(path).name
-        if video not in self._recorded:
-            raise VideoError(path, "has no recorded detections in the file of --detections")
-        recorded = self._recorded[video]
-        if (recorded.width, recorded.height) != (info.width, info.height):
-            size, its_size = f"{recorded.width}x{recorded.height}", f"{info.width}x{info.height}"
-            raise VideoError(path, f"the recorded detections are of a video of {size}, and it has {its_size}")
-        try:
-            return recorded.at(video, searched)
-        except ItemError as error:
-            raise VideoError(path, str(error)) from error
 
     def _made(self, path: str, maker: InputMaker, kept: KeptFrames, account: Account) -> Iterator[Sample]:
         for index, frame in iter_frames(path, lambda count: maker.source_frames):

@@ -1,7 +1,6 @@
 """NtechLab's system for a prediction: faces followed through the video, one model a face, one score from all."""
 
 import argparse
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -14,7 +13,8 @@ from runtime.errors import InputError
 from systems.checkpoints import file_digest
 from systems.ntechlab.checkpoints import load_classifier
 from systems.ntechlab.detections import Detections, read_recorded_detections
-from systems.ntechlab.dsfd import PUBLISHED_FILE, DsfdDetector
+from systems.ntechlab.detector import DETECTORS, DSFD_FILE, MTCNN_THRESHOLDS, choose_detector
+from systems.ntechlab.dsfd import DsfdDetector
 from systems.ntechlab.models import ROLES
 from systems.ntechlab.sampler import TrackSampler
 from systems.ntechlab.strategy import weighted_mean
@@ -23,8 +23,6 @@ from systems.sample import FacesTable, GiveVerdict, HowScored, ScoredFace, Setti
 from systems.system import Machine, Opened
 
 OPTIONS = ("detector", "detections", "roles")
-DETECTORS = ("dsfd", "mtcnn")
-_MTCNN_THRESHOLDS = (0.6, 0.7, 0.7)  # facenet-pytorch's own: the tracker sorts out false alarms, which don't last
 _DSFD_BATCH = 16
 
 
@@ -33,7 +31,7 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--detector",
         choices=DETECTORS,
-        help=f"what finds faces (default: dsfd, as published, where its file {PUBLISHED_FILE}\n"
+        help=f"what finds faces (default: dsfd, as published, where its file {DSFD_FILE}\n"
         "is in --weights-dir, else mtcnn)",
     )
     group.add_argument(
@@ -73,10 +71,7 @@ class NtechlabPredictor:
     ):
         if detector and detections:
             raise InputError("--detector and --detections: give one of them")
-        self._dsfd = os.path.join(weights_dir, PUBLISHED_FILE)
-        if detector == "dsfd" and not os.path.isfile(self._dsfd):
-            raise InputError(f"--detector dsfd: there is no {self._dsfd}; put the file there, or use --detector mtcnn")
-        self._detector = detector or ("dsfd" if os.path.isfile(self._dsfd) else "mtcnn")
+        self._detector = choose_detector(detector, weights_dir)
         self._detections = detections
         self._roles = list(roles)
 
@@ -84,8 +79,7 @@ class NtechlabPredictor:
         roles = {"roles": self._roles} if self._roles else {}
         if self._detections:
             return {**roles, "detections": file_digest(self._detections)}
-        dsfd = {"dsfd": file_digest(self._dsfd)} if self._detector == "dsfd" else {}
-        return {**roles, "detector": self._detector, **dsfd}
+        return {**roles, **self._detector.settings()}
 
     def default_batch_size(self, device: torch.device) -> int:
         return default_batch_size(device)
@@ -115,10 +109,10 @@ class NtechlabPredictor:
         """What finds faces, and how many frames it wants at a time."""
         if self._detections:
             return lambda frames: [], 1
-        if self._detector == "dsfd":
-            return DsfdDetector(self._dsfd, machine.device).detect, _DSFD_BATCH
+        if self._detector.name == "dsfd":
+            return DsfdDetector(self._detector.dsfd, machine.device).detect, _DSFD_BATCH
         found = FacenetDetector(
-            thresholds=_MTCNN_THRESHOLDS, device=machine.device, engine="auto", threads=machine.workers
+            thresholds=MTCNN_THRESHOLDS, device=machine.device, engine="auto", threads=machine.workers
         )
         return found.detect, found.best_batch
 

@@ -17,8 +17,8 @@ from systems.ntechlab.tracking import BBox
 SEED = 0xDEADFACE  # of the published run
 FRAMES = 50  # of a folder
 DETECT_EVERY = 6  # frames of a video, for training
-_DETECTIONS = FRAMES // DETECT_EVERY  # that the frames of a folder must have
-_MIDDLE = _DETECTIONS // 2  # the one whose box is taken
+DETECTIONS = FRAMES // DETECT_EVERY  # that the frames of a folder must have
+_MIDDLE = DETECTIONS // 2  # the one whose box is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +50,22 @@ def plan_track_crops(
 ) -> list[TrackCrops]:
     """The folders of all aligned tracks, in order; the original's before the fake's.
 
-    `sizes` are (width, height) of the videos in pixels. `draw` is asked twice for each track that is long enough, in
-    order: the published folders come from `random.Random(SEED)` over the whole list, so that a part of it can't be
-    planned alone. Where two tracks name the same folder, of different rectangles maybe, the first one has it.
+    `sizes` are (width, height) of the videos in pixels; a video that is not among them gets no folder. `draw` is asked
+    twice for each track that is long enough, in order: the published folders come from `random.Random(SEED)` over the
+    whole list, so that a part of it can't be planned alone. Where two tracks name the same folder, of different
+    rectangles maybe, the first one has it.
     """
     planned: dict[str, TrackCrops] = {}
     for track in aligned:
         length = len(track.real_bboxes)
-        if length < _DETECTIONS:
+        if length < DETECTIONS:
             continue
-        start = draw.randint(0, length - _DETECTIONS)
+        start = draw.randint(0, length - DETECTIONS)
         of_real = draw.choice([False, True])
         bbox = (track.real_bboxes if of_real else track.fake_bboxes)[start + _MIDDLE]
         for video, bboxes in ((track.real, track.real_bboxes), (track.fake, track.fake_bboxes)):
+            if video not in sizes:
+                continue
             corners = enlarged_box(bbox, *sizes[video])
             crops = TrackCrops(
                 video=video,

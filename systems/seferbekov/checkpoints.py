@@ -1,7 +1,8 @@
 """Checkpoint files: the published format, read safely and strictly, written whole.
 
 Published: {"state_dict": {"module.encoder...": tensor, ...}, "epoch": int, "bce_best": float}. This project's files say
-besides what is needed to use them: "network", "encoder", "input_size".
+besides what is needed to use them: "system", "network", "encoder", "input_size", and as files of all systems do
+"input" (t, h, w) and "normalize".
 """
 
 import os
@@ -13,9 +14,12 @@ from torch import nn
 from runtime.errors import OutputError
 from runtime.files import whole_file
 from systems.checkpoints import CheckpointError, check_weights, read_checkpoint, shown, state_dict_of
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.seferbekov.models import ENCODERS, NETWORKS
 
 PUBLISHED = {"network": "DeepFakeClassifier", "encoder": "tf_efficientnet_b7_ns", "input_size": 380}
+SYSTEM = "seferbekov"
+_NORMALIZE = {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}  # of RGB from 0 to 1
 _SIZES = range(32, 4097)
 
 
@@ -38,13 +42,25 @@ def load_model(path: str | os.PathLike, *, encoder: str | None = None, input_siz
     asked = {"encoder": encoder, "input_size": input_size}
     described = {**PUBLISHED, **{key: value for key, value in asked.items() if value is not None}}
     described |= {key: checkpoint[key] for key in PUBLISHED if key in checkpoint}
-    _check_described(path, described)
+    _check_described(path, checkpoint, described)
     state = state_dict_of(path, checkpoint)
     with torch.device("meta"):  # no time spent on weights that are replaced at once
         module = NETWORKS[described["network"]](described["encoder"])
     _check_weights(path, module, state, described)
     module.load_state_dict(state, assign=True)
     return LoadedModel(module=module.float().eval().requires_grad_(False), input_size=described["input_size"])
+
+
+def description(*, network: str, encoder: str, input_size: int) -> dict:
+    """What a file of ours says of its model."""
+    return {
+        "system": SYSTEM,
+        "network": network,
+        "encoder": encoder,
+        "input_size": input_size,
+        "input": [1, input_size, input_size],
+        "normalize": _NORMALIZE,
+    }
 
 
 def save_model(
@@ -55,7 +71,8 @@ def save_model(
     `extra` goes in as it is ("epoch", "bce_best", ...). Raises OutputError.
     """
     state = {key if key.startswith("module.") else f"module.{key}": value for key, value in module.state_dict().items()}
-    content = {**extra, "network": network, "encoder": encoder, "input_size": input_size, "state_dict": state}
+    described = description(network=network, encoder=encoder, input_size=input_size)
+    content = {**extra, **described, "state_dict": state}
     with whole_file(path, "free some space or name another folder") as temporary:
         try:
             torch.save(content, temporary)
@@ -65,7 +82,7 @@ def save_model(
 
 def load_weights(path: str | os.PathLike, checkpoint: dict, module: nn.Module, *, network: str, encoder: str) -> None:
     """Copy the weights of a file that was read into a module. Raises CheckpointError where it is of another kind."""
-    for key, wanted in (("network", network), ("encoder", encoder)):
+    for key, wanted in (("system", SYSTEM), ("network", network), ("encoder", encoder)):
         if type(checkpoint.get(key, wanted)) is not str or checkpoint.get(key, wanted) != wanted:
             reason = f"its {key} is {shown(checkpoint[key])}, not {wanted}; name the right file or configuration"
             raise CheckpointError(path, reason)
@@ -74,7 +91,13 @@ def load_weights(path: str | os.PathLike, checkpoint: dict, module: nn.Module, *
     module.load_state_dict(state)
 
 
-def _check_described(path: str | os.PathLike, described: dict) -> None:
+def _check_described(path: str | os.PathLike, checkpoint: dict, described: dict) -> None:
+    system = checkpoint.get("system", SYSTEM)
+    if type(system) is not str or system != SYSTEM:
+        reason = f"its system is {shown(system)}, not {SYSTEM}; name the right file, or the right --system"
+        raise CheckpointError(path, reason)
+    if repr(checkpoint.get("normalize", _NORMALIZE)) != repr(_NORMALIZE):  # which no kind of value can break
+        raise CheckpointError(path, "its images are not normalized by ImageNet's mean and std, which is all we know")
     for key in ("network", "encoder"):
         if not isinstance(described[key], str):
             raise CheckpointError(path, f"{key} is a {type(described[key]).__name__}, not a name")

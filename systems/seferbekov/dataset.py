@@ -19,18 +19,18 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from faces.images import read_image
 from runtime import limits
-from runtime.errors import ItemError, UnreadableSamples
+from runtime.errors import ItemError
 from runtime.files import read_file
+from systems.sample_loading import first_readable
 from systems.seferbekov.folds import Row
 from systems.seferbekov.part_dropout import Mask, blackout_by_diff, change_padding, drop_parts
 from systems.seferbekov.transforms import split, training_transforms, validation_transforms
 
 _FAR = 1 << 15  # pixels: as generate_landmarks.py writes them
-_MOST_BROKEN = 20  # rows after one another
 _DIFFERS, _LEAST_DIFFERENT = 20, 32  # a fake is valid with more mask pixels than these that are above that
 
 
@@ -101,21 +101,17 @@ class ClassifierDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Raises UnreadableSamples where 20 rows from this one on, or all, are broken."""
-        if not 0 <= index < len(self.rows):
-            raise IndexError(index)
-        errors: list[str] = []
-        for number in range(index, index + min(_MOST_BROKEN, len(self.rows))):
-            number %= len(self.rows)
+
+        def sample(number: int) -> dict[str, Any]:
             draw = np.random.default_rng((self._seed, self._epoch, index))
-            try:
-                sample = self.prepare(self.read(self.rows[number]), self.rows[number].label, draw)
-            except ItemError as error:
-                errors.append(str(error))
-                continue
-            return {**sample, "row": number, "errors": errors}
-        raise UnreadableSamples(
-            f"{self._data_dir}: {len(errors)} samples after one another can't be read, so this is not the data of the "
-            f"folds table, or it is not complete; run preprocess_data.sh. The first: {errors[0]}"
+            return self.prepare(self.read(self.rows[number]), self.rows[number].label, draw)
+
+        return first_readable(
+            index,
+            len(self.rows),
+            sample,
+            place=self._data_dir,
+            remedy="so this is not the data of the folds table, or it is not complete; run preprocess_data.sh",
         )
 
     def read(self, row: Row) -> CropFiles:
@@ -184,19 +180,3 @@ def read_landmarks(path: str) -> np.ndarray | None:
     ):
         raise ItemError(f"{path}: is not five points of whole numbers; run generate_landmarks.py --overwrite")
     return landmarks.astype(int)  # differences of int16 would do, sums would not
-
-
-def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """A batch: image (n, 3, size, size), label (n, 1), valid (n,) bool, row (n,) int64, and all errors in one list."""
-    batch = {key: default_collate([sample[key] for sample in samples]) for key in ("image", "label")}
-    batch["valid"] = torch.tensor([sample["valid"] for sample in samples], dtype=torch.bool)
-    batch["row"] = torch.tensor([sample["row"] for sample in samples])
-    batch["errors"] = [error for sample in samples for error in sample["errors"]]
-    return batch
-
-
-def worker_init(worker_id: int) -> None:
-    """In each process that loads samples: more threads in one would only take cores from the others."""
-    # in a forked worker the call would wait, for ever, for threads that its parent has started and it does not have
-    if cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)

@@ -26,7 +26,7 @@ from runtime.command import positive, run_command
 from runtime.errors import InputError, OutputError, printable
 from runtime.ranks import Ranks
 from systems.checkpoints import CheckpointError, is_plain, read_checkpoint
-from systems.seferbekov.checkpoints import PUBLISHED, load_weights, save_model
+from systems.seferbekov.checkpoints import PUBLISHED, description, load_weights, save_model
 from systems.seferbekov.models import ENCODERS, NETWORKS
 from training.loss_log import (
     AFTER_EPOCH,
@@ -67,7 +67,8 @@ class Halved:
     """A classifier in fp16 and what its checkpoint says besides: network, encoder, input_size, epoch, bce_best."""
 
     module: nn.Module
-    described: dict
+    described: dict  # network, encoder and input size
+    extra: dict
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -123,7 +124,7 @@ def select_checkpoints(args: argparse.Namespace, ranks: Ranks) -> int:
     for epoch, copy in copies.items():
         if epoch in todo:
             halved = halve(series, epoch)
-            save_model(copy, halved.module, **halved.described)
+            save_model(copy, halved.module, **halved.described, **halved.extra)
         print(printable(f"{copy}{'' if epoch in todo else ' (was there)'}"), flush=True)
     print(f"{len(copies)} checkpoints: {len(todo)} written, {len(copies) - len(todo)} there before")
     return 0
@@ -213,8 +214,8 @@ def halve(series: Series, epoch: int) -> Halved:
             raise CheckpointError(path, f"{reason}; use the checkpoint itself, or leave this epoch out of the log")
     extra = {key: plain_number(path, key, checkpoint[key]) for key in _EXTRA if key in checkpoint}
     size = plain_number(path, "input_size", checkpoint.get("input_size", PUBLISHED["input_size"]))
-    described = {"network": series.network, "encoder": series.encoder, "input_size": size, **extra}
-    return Halved(module=module, described=described)
+    described = {"network": series.network, "encoder": series.encoder, "input_size": size}
+    return Halved(module=module, described=described, extra=extra)
 
 
 def plain_number(path: Path, key: str, value: object) -> int | float:
@@ -233,9 +234,10 @@ def is_same(path: Path, halved: Halved) -> bool:
         return False
     state = content.pop("state_dict", None)
     wanted = {f"module.{key}": value for key, value in halved.module.state_dict().items()}
-    if not isinstance(state, dict) or state.keys() != wanted.keys() or content.keys() != halved.described.keys():
+    described = {**halved.extra, **description(**halved.described)}
+    if not isinstance(state, dict) or state.keys() != wanted.keys() or content.keys() != described.keys():
         return False
-    if any(type(content[key]) is not type(value) or content[key] != value for key, value in halved.described.items()):
+    if any(type(content[key]) is not type(value) or content[key] != value for key, value in described.items()):
         return False
     return all(
         is_plain(state[key]) and state[key].dtype == value.dtype and torch.equal(state[key], value)
