@@ -1,6 +1,8 @@
 """Which system checkpoints are of, flags that are another's, and a fourth system, which no driver knows."""
 
 import csv
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +14,10 @@ import torch
 
 from runtime.errors import InputError
 from systems import registry
+from systems.checkpoints import read_checkpoint
 from tests import media
+from tests.toy_system import network, task
+from training.pipelines import train_classifier
 
 PREDICT = Path(__file__).parent / "toy_system" / "predict.py"
 WINNERS = "final_111_DeepFakeClassifier_tf_efficientnet_b7_ns_0_36"
@@ -30,7 +35,7 @@ def folder(tmp_path_factory):
         media.write_video(folder / "videos" / f"{name}.mp4", frames)
     (folder / "weights").mkdir()
     for name, threshold in (("low", 0.2), ("high", 0.6)):
-        torch.save({"system": "toy", "threshold": threshold}, folder / "weights" / name)
+        network.save(folder / "weights" / name, network.ToyNetwork(threshold))
     return folder
 
 
@@ -126,3 +131,80 @@ def test_a_published_folder_holds_its_file(tmp_path):
     (tmp_path / NTECHLABS).mkdir()
     expected = tmp_path / NTECHLABS / "snapshot_100000.fp16.pth"
     assert registry.checkpoint_path(str(tmp_path), NTECHLABS) == str(expected)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two parts of two reals and two fakes, which are brighter."""
+    root = tmp_path_factory.mktemp("data")
+    for part in range(2):
+        folder = root / f"dfdc_train_part_{part}"
+        folder.mkdir()
+        metadata = {}
+        for number in range(4):
+            name, label = f"v{part}{number}.mp4", ("REAL", "FAKE")[number % 2]
+            frames = [frame // 4 + 100 * (number % 2) for frame in media.noise_frames(16, 64, 48)]
+            media.write_video(folder / name, frames)
+            metadata[name] = {"label": label}
+        (folder / "metadata.json").write_text(json.dumps(metadata))
+    return root
+
+
+def train(monkeypatch, videos, folder, *more):
+    monkeypatch.setitem(registry.SYSTEMS, "toy", "tests.toy_system")
+    optimizer = {"batch_size": 1, "type": "SGD", "momentum": 0.9, "learning_rate": 5.0}
+    schedule = {"type": "one_cycle", "mode": "step", "epochs": 3}
+    config = {"system": "toy", "batches_per_epoch": 4, "optimizer": {**optimizer, "schedule": schedule}}
+    (folder / "config.json").write_text(json.dumps(config))
+    places = [
+        "--config",
+        folder / "config.json",
+        "--data-dir",
+        videos,
+        "--output-dir",
+        folder,
+        "--logdir",
+        folder / "l",
+    ]
+    return train_classifier.main([*map(str, places), "--device", "cpu", "--workers", "0", "--middle", "4", *more])
+
+
+def test_a_fourth_system_is_trained_and_goes_on_to_the_bit(monkeypatch, videos, tmp_path, capsys):
+    """Stopped where the optimizer starts anew, at an epoch's end, and within the next one."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole.mkdir()
+    stopped.mkdir()
+    assert train(monkeypatch, videos, whole) == 0
+    assert "epoch 2\nfake_loss" in capsys.readouterr().out
+    for _ in range(3):
+        with monkeypatch.context() as patched:
+            signal_in_first_step(patched)
+            assert train(patched, videos, stopped, "--resume", "auto") == 128 + signal.SIGTERM
+    assert train(monkeypatch, videos, stopped, "--resume", "auto") == 0
+    printed = capsys.readouterr().out
+    assert all(f"going on at epoch {where}\n" in printed for where in ("0, step 2", "1, step 0", "1, step 2"))
+    names = {path.name for path in whole.glob("classifier_toy_*")}
+    assert names == {f"classifier_toy_{ending}" for ending in ("0", "1", "2", "last", "best_dice")}
+    for name in names:
+        mine, theirs = (read_checkpoint(folder / name)["state_dict"] for folder in (whole, stopped))
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine), name
+    assert (whole / "predictions_toy.json").read_bytes() == (stopped / "predictions_toy.json").read_bytes()
+    assert registry.system_of(str(whole), ["classifier_toy_2"]) == "toy"
+
+
+def test_flags_of_another_system(monkeypatch, videos, tmp_path, capsys):
+    assert train(monkeypatch, videos, tmp_path, "--fold", "1") == 1
+    assert "--fold: is not for system toy, which takes --middle" in capsys.readouterr().err
+
+
+def signal_in_first_step(monkeypatch):
+    """SIGTERM comes while it is computed, and is seen after the next."""
+    losses, seen = task.ToyTask.losses, []
+
+    def signalled(self, *args):
+        seen.append(1)
+        if len(seen) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(self, *args)
+
+    monkeypatch.setattr(task.ToyTask, "losses", signalled)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from faces.video import iter_frames
-from systems.checkpoints import read_checkpoint
 from systems.sample import Account, FacesTable, GiveVerdict, HowScored, Sample, ScoredFace, Settings, Verdict
 from systems.system import Machine, Opened
+from tests.toy_system import network
 
 OPTIONS = ("every",)
 
@@ -44,8 +44,8 @@ class ToySampler:
 class ToyModels:
     batch_size, group, lanes = 2, 1, 2
 
-    def __init__(self, thresholds: Sequence[float]):
-        self._thresholds = np.array(thresholds, np.float32)
+    def __init__(self, networks: Sequence[network.ToyNetwork]):
+        self._networks = networks
 
     def kind(self, sample: Sample) -> tuple:
         return sample.pixels.shape
@@ -57,8 +57,7 @@ class ToyModels:
         return prepared.nbytes
 
     def score(self, kind: tuple, batch: Sequence[np.ndarray]) -> np.ndarray:
-        brightness = np.array([clip.mean() / 255 for clip in batch], np.float32)
-        return 1 / (1 + np.exp(-(brightness[:, None] - self._thresholds)))
+        return np.stack([network.p_fake(each, batch) for each in self._networks], axis=1)
 
 
 class ToyPredictor:
@@ -76,8 +75,8 @@ class ToyPredictor:
         return ToyModels.batch_size
 
     def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
-        thresholds = [float(read_checkpoint(path)["threshold"]) for _, path in checkpoints]
-        return Opened(sampler=ToySampler(self._every), models=ToyModels(thresholds))
+        networks = [network.load(path) for _, path in checkpoints]
+        return Opened(sampler=ToySampler(self._every), models=ToyModels(networks))
 
     def verdict(self, models: Sequence[str]) -> GiveVerdict:
         def verdict(faces: Sequence[ScoredFace]) -> Verdict:
