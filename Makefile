@@ -1,4 +1,5 @@
 # make test, make demo: everything from a fresh machine with Python 3.11+. The environment is made here and nowhere else.
+# make test CI=1: the slow tests too.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -18,7 +19,7 @@ demo: setup
 	./demo.sh demo
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(CI),,-m "not slow")
 
 lint: setup
 	$(BIN)/ruff check .

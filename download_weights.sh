@@ -1,8 +1,17 @@
 #!/usr/bin/env bash
 # Fetch the winner's published checkpoints (seven, 267 MB each) into weights/: ./download_weights.sh
 # What is there is kept; a download that broke off goes on; each file is loaded once before it gets its name.
+#   SYSTEM=ntechlab  fetches nothing, as the published links have died: it checks the files that you have put there
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
+case ${SYSTEM:-seferbekov} in
+    seferbekov) ;;
+    ntechlab) cd "$ROOT" && exec "$PYTHON" -m systems.ntechlab.check_weights weights ;;
+    *)
+        echo "error: SYSTEM=$SYSTEM: nothing is known to fetch for it; use seferbekov or ntechlab" >&2
+        exit 1
+        ;;
+esac
 BASE_URL=${BASE_URL:-https://github.com/selimsef/dfdc_deepfake_challenge/releases/download/0.0.1}
 command -v curl >/dev/null || { echo "error: curl is not installed" >&2; exit 1; }
 

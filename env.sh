@@ -17,3 +17,27 @@ list_published_models() { # SYSTEM
         models+=("$name")
     done < <("$PYTHON" -c 'import json, sys; print(*json.load(open(sys.argv[1]))["files"], sep="\n")' "$listed")
 }
+# Runs a command that hears SIGTERM and Ctrl-C when this script does, waits for it, and puts its exit code into `status`.
+run_and_wait() { # COMMAND...
+    status=0
+    "$@" &
+    local child=$!
+    trap 'kill -TERM $child' INT TERM # in the background it does not hear Ctrl-C
+    wait $child || status=$?
+    if kill -0 $child 2> /dev/null; then # it was the signal that ended the wait
+        status=0
+        wait $child || status=$?
+    fi
+    trap - INT TERM
+}
+# Ends this script where SYSTEM is none of the systems, and sets it to the winner's where it is not given.
+check_system() {
+    SYSTEM=${SYSTEM:-seferbekov}
+    case $SYSTEM in
+        seferbekov | ntechlab | medics) ;;
+        *)
+            echo "error: SYSTEM=$SYSTEM: there is no such system; use seferbekov, ntechlab or medics" >&2
+            exit 2
+            ;;
+    esac
+}

@@ -23,7 +23,9 @@ PARTIAL = ".partial"
 _MARK = ".stage"  # in PARTIAL: no item is called so, as no video is hidden
 _OLD = ".old"  # beside what is being written: what is about to be replaced
 # what stages, and file managers, put in the folders that are replaced
-_MADE = re.compile(r"[0-9]+_[0-9]+\.(?:png|jpg|webp|npy)|[0-9]+_[0-9]+_diff\.png|\.DS_Store")
+_MADE = re.compile(
+    r"[0-9]+_[0-9]+\.(?:png|jpg|webp|npy)|[0-9]+_[0-9]+_diff\.png|[0-9]{1,2}\.png|boxes\.float32|\.DS_Store"
+)
 _REMEDY = "mend that and run the same command again: it goes on where it stopped"
 
 

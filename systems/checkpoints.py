@@ -25,6 +25,10 @@ class CheckpointError(UserError):
 
     def __init__(self, path: str | os.PathLike, reason: str):
         super().__init__(f"{os.fspath(path)}: {reason}")
+        self._parts = os.fspath(path), reason
+
+    def __reduce__(self):  # an exception goes between processes by what it was made of
+        return type(self), self._parts
 
 
 def file_digest(path: str | os.PathLike) -> str:

@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = {
     "encoder": "tf_efficientnet_b0_ns",
@@ -46,11 +48,27 @@ def test_stops_at_a_failure(processed_root, tmp_path):
     finished = run(tmp_path, processed_root, "")  # an empty NUM_GPUS, as other scripts pass it
     assert finished.returncode == 1 and "tiny.json: size: 0 is not allowed" in finished.stderr
     assert finished.stderr.endswith(
-        "error: stopped at seed 1 (exit code 1); mend what it names and run this again: it goes on\n"
+        "error: stopped at tiny_1 (exit code 1); mend what it names and run this again: it goes on\n"
     )
     assert "training tiny_2" not in finished.stdout
 
 
+@pytest.mark.parametrize(
+    "system, first, message",
+    [
+        ("ntechlab", "large_crop", "track_pairs.txt: can't be read"),
+        ("medics", "i3d", "has no clips in face_videos_by_part; run extract_face_clips.py"),
+    ],
+)
+def test_other_systems(tmp_path, system, first, message):
+    """Nothing is prepared there, so the first of its networks tells what to run."""
+    finished = run(tmp_path, tmp_path, "1", "--device", "cpu", CONFIG="", SYSTEM=system)
+    assert finished.returncode == 1 and f"training {first} in 1 process(es)" in finished.stdout
+    assert message in finished.stderr and f"error: stopped at {first} (exit code 1)" in finished.stderr
+
+
 def test_usage(tmp_path):
+    unknown = run(tmp_path, tmp_path, SYSTEM="winner")
+    assert unknown.returncode == 2 and "use seferbekov, ntechlab or medics" in unknown.stderr
     assert run(tmp_path).returncode == 2
     assert run(tmp_path, "root", "0").returncode == 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -9,12 +10,14 @@ import torch
 from systems.medics.models import FaceModel
 from systems.medics.settings import Settings
 
+Model = TypeVar("Model")
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoScore:
     """`model_scores`: the mean over the faces, by model, of those that have scored one. `score`: the video's."""
 
-    model_scores: dict[str, float]
+    model_scores: dict[Any, float]
     score: float
 
 
@@ -43,14 +46,17 @@ def even_mirrored(pictures: np.ndarray) -> np.ndarray:
     return mirrored
 
 
-def score_video(p_fake: Mapping[str, Sequence[float]], settings: Settings) -> VideoScore:
-    """`p_fake`: by model the probability of each face; a model that has none (it failed) does not count.
+def score_video(
+    p_fake: Mapping[Model, Sequence[float]], settings: Settings, names: Mapping[Model, str] | None = None
+) -> VideoScore:
+    """`p_fake`: by model the probability of each face; a model that has none (it failed) does not count. `names` are
+    those that `settings.model_weights` knows models by, where they are not the keys themselves.
 
     The published rule is the plain mean of the models' means over the faces; the second submission's weights are not
     known. Without any face, or where the models that count weigh nothing, the score is `settings.no_face`.
     """
     model_scores = {model: float(np.mean(faces)) for model, faces in p_fake.items() if len(faces)}
-    weights = [settings.model_weights.get(model, 1.0) for model in model_scores]
+    weights = [settings.model_weights.get(names[model] if names else model, 1.0) for model in model_scores]
     if not sum(weights):
         return VideoScore(model_scores=model_scores, score=settings.no_face)
     mean = np.average(list(model_scores.values()), weights=weights)

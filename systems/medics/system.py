@@ -15,9 +15,9 @@ from runtime import limits
 from runtime.command import positive
 from runtime.errors import InputError
 from runtime.files import read_text
-from systems.checkpoints import CheckpointError
+from systems.checkpoints import CheckpointError, read_checkpoint
 from systems.medics.clip_models import ClipModels, default_batch_size
-from systems.medics.models import MODELS, ModelSpec, load_model
+from systems.medics.models import MODELS, load_model, name_of
 from systems.medics.sampler import ClipSampler
 from systems.medics.sampling import Detections
 from systems.medics.settings import MTCNN_FACTOR, Attempt, Settings
@@ -71,21 +71,21 @@ class MedicsPredictor:
         return default_batch_size(device)
 
     def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
-        models = {place: load_model(spec_of(name).name, path) for place, (name, path) in enumerate(checkpoints)}
+        models = {place: load_model(model_of(name, path), path) for place, (name, path) in enumerate(checkpoints)}
         specs = {place: model.spec for place, model in models.items()}
         sampler = ClipSampler(models=specs, detect=_detector(machine, self._settings), settings=self._settings)
         return Opened(sampler=sampler, models=ClipModels(models, machine))
 
     def verdict(self, models: Sequence[str]) -> GiveVerdict:
-        names = [spec_of(name).name for name in models]
+        places = range(len(models))
 
         def verdict(faces: Sequence[ScoredFace]) -> Verdict:
-            p_fake: dict[str, list[float]] = {name: [] for name in names}
+            p_fake: dict[int, list[float]] = {place: [] for place in places}
             for face in faces:
-                p_fake[face.role] += face.probabilities
-            given = score_video(p_fake, self._settings)
+                p_fake[face.model] += face.probabilities
+            given = score_video(p_fake, self._settings, {face.model: face.role for face in faces})
             unknown = self._settings.no_face
-            return Verdict(score=given.score, model_scores=[given.model_scores.get(name, unknown) for name in names])
+            return Verdict(score=given.score, model_scores=[given.model_scores.get(place, unknown) for place in places])
 
         return verdict
 
@@ -109,11 +109,14 @@ class MedicsPredictor:
         return FacesTable(columns=columns, rows=rows)
 
 
-def spec_of(name: str) -> ModelSpec:
-    """The model that a published file's name tells. Raises CheckpointError."""
+def model_of(name: str, path: str) -> str:
+    """Which model a checkpoint is: what it says, or what its published name tells. Raises CheckpointError."""
+    told = name_of(path, read_checkpoint(path, weights=False))
+    if told is not None:
+        return told
     for spec in MODELS.values():
         if os.path.basename(name) == spec.file:
-            return spec
+            return spec.name
     known = ", ".join(spec.file for spec in MODELS.values())
     raise CheckpointError(name, f"its name tells no model of The Medics; give the file the name of its like: {known}")
 

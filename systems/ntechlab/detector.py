@@ -51,8 +51,8 @@ def training_detector(choice: DetectorChoice, device: str, local_rank: int) -> t
     """What finds faces for training, in a process that works on one core beside others, and how many frames to give it
     at a time: uint8 RGB (h, w, 3).
 
-    DSFD searches frames scaled to an area of 512 x 512, as published, MTCNN such of half their size. Raises InputError
-    where DSFD's file can't be used, ChoiceError, DeviceError and `resolve_device`'s errors.
+    DSFD searches frames scaled to an area of 512 x 512, as published, MTCNN such of half their size. Raises
+    CheckpointError where DSFD's file can't be used, ChoiceError, DeviceError and `resolve_device`'s errors.
     """
     if choice.name == "mtcnn":
         from faces.face_detector import FacenetDetector
@@ -63,12 +63,8 @@ def training_detector(choice: DetectorChoice, device: str, local_rank: int) -> t
 
     from engines.device import resolve_device
     from engines.gpu import failures_are_told
-    from systems.checkpoints import CheckpointError
     from systems.ntechlab.dsfd import DsfdDetector
 
     torch.set_num_threads(1)
-    try:
-        with failures_are_told(_REMEDY):
-            return DsfdDetector(choice.dsfd, resolve_device(device, local_rank)).detect_at_area, 1
-    except CheckpointError as error:  # it can't be sent to another process
-        raise InputError(str(error)) from error
+    with failures_are_told(_REMEDY):
+        return DsfdDetector(choice.dsfd, resolve_device(device, local_rank)).detect_at_area, 1

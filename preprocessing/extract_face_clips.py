@@ -1,0 +1,217 @@
+"""Cut the faces of all videos of a data root out as clips, what The Medics' 3D networks are trained on.
+
+    python preprocessing/extract_face_clips.py --root-dir DATA_ROOT
+
+Input: DATA_ROOT/*/metadata.json and its videos, real and fake. Output: DATA_ROOT/rois/<id>.boxes.json, faces of every
+tenth frame (face_boxes.py); DATA_ROOT/face_videos_by_part/<part>/<video>_<chunk>_<face>.mp4, 256 x 256, for each face
+that stays in place while 150 frames pass, with .short at the end of its name where it has fewer than 64 frames;
+<part>/<id>.json, what is known of a video's clips; and the same clips, but for the short ones, under a second name,
+DATA_ROOT/face_videos_by_real_fake/{REAL,FAKE}/<part>_<name>. With torchrun the videos are shared between processes:
+
+    torchrun --nproc-per-node 8 preprocessing/extract_face_clips.py --root-dir DATA_ROOT
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+from faces.video import READER, Frame, iter_all_frames, probe
+from preprocessing.cut_videos import Place, new_videos, part_number
+from preprocessing.data_root import DataRoot, Video
+from preprocessing.face_boxes import SEARCH, BoxFinder, Row, boxes_file, check_rows, of_one_size
+from preprocessing.stage import DETECTOR_MODULES, Item, Made, Stage, add_common_flags, add_device_flag, run_stage
+from runtime.command import run_command
+from runtime.ranks import Ranks
+from systems.medics.clip_files import ENCODER, MOST_OPEN, write_clips
+from systems.medics.clips import CHUNK, SHORTEST, ClipPlan, cut_clips, plan_clips
+from systems.medics.volumes import FRAME_STEP
+
+BY_PART, BY_LABEL = "face_videos_by_part", "face_videos_by_real_fake"
+LABELS = {False: "REAL", True: "FAKE"}
+_SEEN_OUTSIDE = 4  # pixels at half size, the width of a cell: boxes that leave the frame by less are usual
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A video, and where its clips go: each gets the second name at `link`, one of those of the place."""
+
+    video: Video
+    place: Place
+    link: int
+    inputs: tuple[str, ...]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Cut the faces of all videos out as clips for The Medics' 3D networks")
+    add_common_flags(parser)
+    add_device_flag(parser)
+    arg = parser.add_argument
+    arg(
+        "--exact",
+        action="store_true",
+        help="keep what the published script loses by one: the last frame of each clip, and up to 7 pixels at the "
+        "right and lower edge of its box (default: as published)",
+    )
+    arg(
+        "--lossless",
+        action="store_true",
+        help="keep every pixel, at 80 times the bytes (default: H.264 at rate factor 23, as published)",
+    )
+    arg(
+        "--boxes",
+        metavar="DIR",
+        help="take faces from DIR/<id>.boxes.json, as rois/ of another data root has them, instead of searching",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(extract, parse_args(argv))
+
+
+def extract(args: argparse.Namespace, ranks: Ranks) -> int:
+    root, given = Path(args.root_dir), args.boxes and Path(args.boxes)
+    settings = {
+        "search": "given" if given else SEARCH,
+        "exact": args.exact,
+        "lossless": args.lossless,
+        "encoder": ENCODER,
+        "reader": READER,
+    }
+    stage = Stage(
+        name="face clips",
+        output=BY_PART,
+        settings=settings,
+        list_items=partial(list_items, root, given, settings),
+        make_work=partial(
+            make_work,
+            partial(BoxFinder, root, given, device=args.device, local_rank=ranks.local_rank, again=args.overwrite),
+            settings,
+        ),
+        device=None if given else args.device,
+        preload=("cv2", "av", "scipy.ndimage") if given else DETECTOR_MODULES,
+    )
+    return run_stage(stage, args, ranks)
+
+
+def list_items(root: Path, given: Path | None, settings: dict, data: DataRoot) -> list[Item]:
+    items = []
+    for video in data.videos:
+        inputs = (video.path, *([str(boxes_file(given, video.id))] if given else []))
+        task = Task(video=video, place=place_of(root, video), link=video.is_fake, inputs=inputs)
+        items.append(Item(key=video.id, inputs=inputs, output=task.place.output(inputs, settings), task=task))
+    return items
+
+
+def place_of(root: Path, video: Video) -> Place:
+    number = part_number(video.part)
+    part = video.part if number is None else str(number)
+    return Place(
+        root=root,
+        folder=(BY_PART, part),
+        video_id=video.id,
+        names=rf"{re.escape(video.name)}_[0-9]+_[0-9]+\.mp4(\.short)?",
+        links=tuple((BY_LABEL, label, f"{part}_") for label in LABELS.values()),
+    )
+
+
+def make_work(make_finder: Callable[[], BoxFinder], settings: dict) -> Callable[[Task], Made]:
+    finder = make_finder()
+
+    def cut(task: Task) -> Made:
+        path, made = task.video.path, []
+        with new_videos(task.place, task.inputs, settings, made) as work:
+            info = probe(path)
+            notes = list(info.notes)
+            if info.frame_count < CHUNK:
+                notes.append(f"has {info.frame_count} frames, fewer than {CHUNK}: no clip is made of it")
+                return Made({"clips": 0}, notes)
+            boxes = finder.boxes_of(task.video.id, path, work)
+            check_rows(path, boxes, info.frame_count)
+            size = {"width": info.width, "height": info.height}
+            plans = plan_clips(boxes, frame_count=info.frame_count, exact=settings["exact"], **size)
+            for group in groups(plans):
+                files = [(work / name_of(plan, task.video), plan) for plan in group]
+                frames = read(path, group, (info.height, info.width, 3))
+                write_clips(files, cut_clips(group, frames), lossless=settings["lossless"])
+            made += [describe(plan, task) for plan in plans]
+            notes += told(boxes, plans, **size)
+        short = sum(not clip["links"] for clip in made)
+        frames = sum(clip["length"] for clip in made)
+        return Made({"clips": len(made) - short, "short clips": short, "frames": frames}, notes)
+
+    return cut
+
+
+def groups(plans: Sequence[ClipPlan]) -> Iterator[list[ClipPlan]]:
+    """All plans, as many at a time as may be encoded at once: nearly always all, but some videos show a crowd."""
+    chunks = [list(plans_of_chunk) for _, plans_of_chunk in groupby(plans, lambda plan: plan.chunk)]
+    for start in range(0, max(map(len, chunks), default=0), MOST_OPEN):
+        yield [plan for chunk in chunks for plan in chunk[start : start + MOST_OPEN]]
+
+
+def read(path: str, plans: Sequence[ClipPlan], shape: tuple[int, ...]) -> Iterator[Frame]:
+    """The frames that the plans need, ascending. Raises ItemError where one can't be read or is of another shape."""
+    wanted = {index for plan in plans for index in plan.video_frames}
+    return of_one_size(path, iter_all_frames(path, lambda frame_count: wanted), shape)
+
+
+def name_of(plan: ClipPlan, video: Video) -> str:
+    """The published name. The published script renamed what is too short to train on; it failed to find it."""
+    return plan.file_name(video.name) + ".short" * (len(plan.video_frames) < SHORTEST)
+
+
+def describe(plan: ClipPlan, task: Task) -> dict:
+    """A clip in the record: `frames` from the video's beginning, the one after the last; `rows` and `cols` of the full
+    frame, the last one included."""
+    file, length = name_of(plan, task.video), len(plan.video_frames)
+    return {
+        "file": file,
+        "links": [list(task.place.second_names(file)[task.link])] if length >= SHORTEST else [],
+        "chunk": plan.chunk,
+        "face": plan.face,
+        "length": length,
+        "frames": [plan.video_frames.start, plan.video_frames.stop],
+        "rows": list(plan.rows),
+        "cols": list(plan.cols),
+    }
+
+
+def told(boxes: Sequence[Row], plans: Sequence[ClipPlan], *, width: int, height: int) -> list[str]:
+    """What a person should look at, in lines: where a face is missing, merged with another, or outside the frame."""
+    lines = []
+    gaps = [rows for rows in runs_without_face(boxes) if len(rows) > 1]  # one is filled by its neighbours
+    if gaps:
+        shown = ", ".join(f"{FRAME_STEP * rows[0]} to {FRAME_STEP * (rows[-1] + 1) - 1}" for rows in gaps)
+        lines.append(f"no face in frames {shown}: a face before and after these is two clips")
+    lines += [
+        f"face {plan.face} of chunk {plan.chunk} has up to {plan.merged} boxes at once, which touch: one clip shows all"
+        for plan in plans
+        if plan.merged > 1
+    ]
+    outside = sum(_is_outside(row, width / 2, height / 2) for row in boxes if row)
+    if outside:
+        lines.append(f"a face leaves the frame in {outside} of {len(boxes)} frames searched: clips show what is in it")
+    if not plans:
+        lines.append("no face is in one place for 4 frames searched in sequence: no clip is made of it")
+    return lines
+
+
+def runs_without_face(boxes: Sequence[Row]) -> list[list[int]]:
+    by_face = groupby(range(len(boxes)), lambda row: bool(boxes[row]))
+    return [list(rows) for has_face, rows in by_face if not has_face]
+
+
+def _is_outside(row: Row, width: float, height: float) -> bool:
+    return any(min(x1, y1, width - x2, height - y2) < -_SEEN_OUTSIDE for x1, y1, x2, y2 in row)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

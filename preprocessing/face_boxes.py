@@ -1,0 +1,133 @@
+"""The faces of every tenth frame, by which The Medics' stages cut: searched once for each video, and kept.
+
+    DATA_ROOT/rois/<id>.boxes.json
+        {"video": [bytes, time of change], "search": {...}, "boxes": [[[x1, y1, x2, y2], ...] or null, ...]}
+
+An entry of `boxes` for each of frames 0, 10, ... of the first 300, in pixels of the frame at half its size. `video` and
+`search` say of which file they are and how they were found: where either is another now, they are searched again.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from faces.video import READER, Frame, in_chunks, iter_all_frames
+from runtime import limits
+from runtime.errors import ItemError
+from runtime.files import file_identity, open_folder, read_file
+from systems.medics.clips import FRAMES_WITH_BOXES
+from systems.medics.volumes import FRAME_STEP
+
+FOLDER = "rois"
+THRESHOLDS = (0.6, 0.7, 0.7)
+SEARCH = {"thresholds": list(THRESHOLDS), "factor": 0.709, "scale": "half", "frame_step": FRAME_STEP, "reader": READER}
+_MOST_ROWS = FRAMES_WITH_BOXES // FRAME_STEP
+_MOST_SIDE = 1 << 20  # pixels
+
+Row = list[list[float]] | None
+
+
+class BoxFinder:
+    """The boxes of videos: from `given`, a folder of such files, or kept in the data root, or searched and kept there.
+
+    The detector is loaded when it is first needed. With `again` what is kept is not looked at.
+    """
+
+    def __init__(self, root: Path, given: Path | None, *, device: str, local_rank: int, again: bool = False):
+        self._root, self._given, self._again = root, given, again
+        self._device, self._local_rank = device, local_rank
+
+    def boxes_of(self, video_id: str, path: str, work: Path) -> list[Row]:
+        """The rows of a video. `work` is an empty place for files on the data root's file system. Raises ItemError."""
+        if self._given:
+            return _read(boxes_file(self._given, video_id))["boxes"]
+        kept = boxes_file(self._root / FOLDER, video_id)
+        found_in = {"video": list(file_identity(path) or ()), "search": SEARCH}
+        if os.path.lexists(kept):
+            record = _read(kept)
+            if {key: record.get(key) for key in found_in} == found_in and not self._again:
+                return record["boxes"]
+        boxes = self._search(path)
+        file = work / kept.name
+        file.write_text(json.dumps({**found_in, "boxes": boxes}))
+        with open_folder(self._root, FOLDER, make=True) as folder:
+            os.replace(file, kept.name, dst_dir_fd=folder)
+        return boxes
+
+    def _search(self, path: str) -> list[Row]:
+        frames = iter_all_frames(path, searched_frames)
+        if not searched_frames(frames.look().frame_count):
+            return []
+        rows: list[Row] = []
+        halves = ((index, _half(frame)) for index, frame in of_one_size(path, frames))
+        for chunk in in_chunks(halves, self._detector.best_batch):
+            found = self._detector.detect([half for _, half in chunk])
+            rows += [faces.bboxes.tolist() or None for faces in found]
+        return rows
+
+    @cached_property
+    def _detector(self):
+        from faces.face_detector import FacenetDetector  # takes seconds to import: only where it is used
+
+        return FacenetDetector.of_a_worker(self._device, self._local_rank, thresholds=THRESHOLDS, scale="full")
+
+
+def searched_frames(frame_count: int) -> range:
+    """The frames in which faces are searched. A last one that has fewer than ten to stand for is none of them."""
+    rows = min(frame_count // FRAME_STEP, _MOST_ROWS)
+    return range(0, rows * FRAME_STEP, FRAME_STEP)
+
+
+def _half(frame: np.ndarray) -> np.ndarray:
+    """By OpenCV, as published: the detector's own half size is Pillow's."""
+    height, width = frame.shape[:2]
+    return cv2.resize(frame, (max(width // 2, 1), max(height // 2, 1)))
+
+
+def boxes_file(folder: Path, video_id: str) -> Path:
+    return folder / f"{video_id}.boxes.json"
+
+
+def of_one_size(path: str, frames: Iterable[Frame], shape: tuple[int, ...] | None = None) -> Iterator[Frame]:
+    """The frames as they come, of a `shape`, or of the first one's. Raises ItemError for one of another: the boxes
+    would be elsewhere in it."""
+    for index, frame in frames:
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            before, after = (f"{width}x{height}" for height, width, _ in (shape, frame.shape))
+            raise ItemError(
+                f"{path}: changes its size from {before} to {after} by frame {index}; encode it at one size"
+            )
+        yield index, frame
+
+
+def check_rows(path: str, boxes: Sequence[Row], frame_count: int) -> None:
+    """Raises ItemError where the boxes can't be those of a video of so many frames."""
+    expected = len(searched_frames(frame_count))
+    if len(boxes) != expected:
+        raise ItemError(
+            f"{path}: the boxes given are of {len(boxes)} frames, and {expected} of its {frame_count} are searched: "
+            "they are another video's"
+        )
+
+
+def _read(path: Path) -> dict:
+    """Raises ItemError."""
+    try:
+        record = json.loads(read_file(path, limits.BOXES))
+        rows = record["boxes"]
+        if not isinstance(rows, list) or len(rows) > _MOST_ROWS:
+            raise ValueError(f"must have boxes of {_MOST_ROWS} frames at most")
+        for row in rows:
+            if row not in (None, []) and (np.shape(row)[1:] != (4,) or not (np.abs(row) < _MOST_SIDE).all()):
+                raise ValueError("a box is not four numbers of pixels")
+    except OSError as error:
+        raise ItemError(f"{path}: no boxes ({error.strerror}); name the folder that has them by --boxes") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ItemError(f"{path}: is damaged, or holds no boxes ({error}); remove it") from error
+    return record
