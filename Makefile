@@ -16,7 +16,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	./demo.sh demo
+	SYSTEM=$(SYSTEM) ./demo.sh
 
 test: setup lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(CI),,-m "not slow")
