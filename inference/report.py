@@ -237,14 +237,16 @@ def _thumbnails(result: VideoResult, pictures: Pictures, faces: dict[int, float]
     items = []
     for place in pictures.shown:
         face = result.faces[place]
-        name = f"frame {face.frame}" + (f", face {face.face + 1}" if crowded else "")
+        when = f"frames {face.frames[0]} to {face.frames[-1]}" if len(face.frames) > 1 else f"frame {face.frame}"
+        name = when + (f", face {face.face + 1}" if crowded else "")
         if place in pictures.images:
             data = base64.b64encode(pictures.images[place]).decode()
             picture = f'<img loading="lazy" alt="{name}" src="data:image/webp;base64,{data}">'
         else:
             picture = '<span class="missing">no picture</span>'
+        strip = " strip" if len(face.frames) > 1 else ""
         items.append(
-            f'<li class="{_level(faces[place])}">{picture}<span>{name}</span> <b>{faces[place]:.3f}</b></li>\n'
+            f'<li class="{_level(faces[place])}{strip}">{picture}<span>{name}</span> <b>{faces[place]:.3f}</b></li>\n'
         )
     note = f'<p class="note">No pictures: {_text(pictures.problem)}.</p>\n' if pictures.problem else ""
     return f'{note}<ul class="faces">\n{"".join(items)}</ul>\n'

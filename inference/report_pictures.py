@@ -18,9 +18,11 @@ from faces.sampling import evenly_spaced
 from faces.video import VideoError, iter_frames
 from inference.pipeline import VideoResult
 from runtime.files import file_identity
+from systems.sample import ScoredFace
 
 _FACES = 10  # of a video that are shown, from the first to the last
 _HIGHEST = 2  # that are shown in any case, as a few faces that stand out would be missed
+_STRIP = 5  # frames of a clip that are shown
 _SIDE = 96  # pixels of a thumbnail's longer side
 _QUALITY = 75  # WebP: 2 kB a face
 _VIDEOS = 1000  # with thumbnails: a page of 30 MB still opens in a browser
@@ -91,14 +93,26 @@ def choose_faces(result: VideoResult) -> list[int]:
 def _read_images(path: str, result: VideoResult, pictures: Pictures) -> None:
     places: dict[int, list[int]] = {}
     for place in pictures.shown:
-        places.setdefault(result.faces[place].frame, []).append(place)
-    for index, frame in iter_frames(path, lambda count: places):
+        for index in frames_shown(result.faces[place]):
+            places.setdefault(index, []).append(place)
+    strips: dict[int, list[np.ndarray]] = {}
+    for index, frame in iter_frames(path, lambda count: sorted(places)):
         for place in places[index]:
             crop = crop_face(frame, result.faces[place].bbox)
-            if crop is not None:
-                pictures.images[place] = _encode(crop)
+            if crop is None:
+                continue
+            strip = strips.setdefault(place, [])
+            image = isotropically_resize_image(crop, _SIDE)
+            if not strip or image.shape == strip[0].shape:  # a video may change its size
+                strip.append(image)
+    pictures.images = {place: _encode(np.hstack(strips[place])) for place in pictures.shown if place in strips}
 
 
-def _encode(crop: np.ndarray) -> bytes:
-    image = cv2.cvtColor(isotropically_resize_image(crop, _SIDE), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1].tobytes()
+def frames_shown(face: ScoredFace) -> list[int]:
+    """The frame of a face, or some of a clip's, from its first to its last: they stand side by side."""
+    return [face.frames[place] for place in evenly_spaced(len(face.frames), _STRIP)] or [face.frame]
+
+
+def _encode(image: np.ndarray) -> bytes:
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1].tobytes()

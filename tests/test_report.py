@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -258,6 +259,17 @@ def test_frame_and_box_that_are_not_there(face_video, path):
     pictures = read_pictures(str(face_video), result)
     assert list(pictures.images) == [0] and pictures.shown == [0, 1, 2] and pictures.problem is None
     assert Page(write(path, [result], paths={"a.mp4": str(face_video)})).rows[0].count("no picture") == 2
+
+
+def test_a_clip_is_a_strip_of_its_frames(face_video, path):
+    result = scored("a.mp4", [0.5], path=face_video)
+    clip = replace(result.faces[0], frames=tuple(range(8)))
+    result.faces[:] = [clip]
+    assert report_pictures.frames_shown(clip) == [0, 1, 3, 5, 7]
+    (data,) = read_pictures(str(face_video), result).images.values()
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (96, 5 * 96, 3)
+    row = Page(write(path, [result], paths={"a.mp4": str(face_video)})).rows[0]
+    assert "frames 0 to 7" in row
 
 
 def test_pictures_have_a_limit(face_video, path, monkeypatch):
