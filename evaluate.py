@@ -11,7 +11,6 @@ the two only are left out, named, and make the exit code 1.
 
 import argparse
 import csv
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from preprocessing.labels import is_fake, parse_label, read_metadata
 from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, printable
-from runtime.files import open_text, whole_file
+from runtime.files import open_text, write_json
 from runtime.ranks import Ranks
 from systems.seferbekov.folds import check_apart, read_folds
 
@@ -114,7 +113,7 @@ def evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
         )
     evaluation = evaluate_videos(videos, scores, truth, "part" if folds is None else "fold")
     if args.json:
-        write_json(args.json, evaluation)
+        write_evaluation(args.json, evaluation)
     print(report(evaluation))
     return tell_of_unmatched(evaluation)
 
@@ -351,12 +350,10 @@ def tell_of_unmatched(evaluation: Evaluation) -> int:
     return int(bool(counts))
 
 
-def write_json(path: str, evaluation: Evaluation) -> None:
+def write_evaluation(path: str, evaluation: Evaluation) -> None:
     content = asdict(evaluation)
     content = {**content.pop("figures"), **content}
-    with whole_file(path, "choose another --json") as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, allow_nan=False)
-        file.write("\n")
+    write_json(path, content, "choose another --json", end="\n", indent=2, allow_nan=False)
 
 
 if __name__ == "__main__":

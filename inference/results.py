@@ -17,10 +17,11 @@ from typing import TextIO
 
 from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, VideoResult
 from runtime.errors import OutputError
-from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file
+from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file, write_json
 from runtime.journal import Journal
 from systems.sample import FacesTable, ScoredFace
 
+_KEPT = "the scores are kept in the journal"
 _MOST = 2**31  # frames, faces, pixels
 _MAY_BE_LINKS = ("--output", "--faces-csv")  # what a user names is written where it leads to; other names are ours
 
@@ -193,7 +194,7 @@ def summarise(results: Sequence[VideoResult], frames_per_video: int | None) -> d
 
 
 def write_summary(path: str | os.PathLike, summary: dict) -> None:
-    _write_whole(path, lambda file: json.dump(summary, file, indent=2))
+    write_json(path, summary, _KEPT, indent=2)
 
 
 def check_outputs(outputs: dict[str, str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
@@ -240,7 +241,7 @@ def _write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[list])
 def _write_whole(path: str | os.PathLike, write: Callable[[TextIO], None], *, follow: bool = False) -> None:
     """Write a text file. File names that are no UTF-8 come out as the bytes they are."""
     with (
-        whole_file(path, "the scores are kept in the journal", follow=follow) as temporary,
+        whole_file(path, _KEPT, follow=follow) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         write(file)

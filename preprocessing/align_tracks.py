@@ -10,7 +10,6 @@ DATA_ROOT/aligned_tracks.pkl written. A file that would stay the same is left as
 
 import argparse
 import itertools
-import json
 import os
 import sys
 import time
@@ -27,7 +26,7 @@ from preprocessing.labels import read_metadata
 from preprocessing.stage import report_bad
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError, OutputError, printable
-from runtime.files import make_folder, remove_leftovers, whole_file
+from runtime.files import make_folder, remove_leftovers, write_json
 from runtime.ranks import Ranks
 from systems.ntechlab.alignment import AlignedTrack, align_tracks, fakes_by_original
 from systems.ntechlab.published_files import read_aligned_tracks as read_published
@@ -215,11 +214,7 @@ def write_summary(root: Path, summary: dict) -> Path:
         make_folder(root, _RECORDS)
     except OSError as error:
         raise OutputError(f"{path.parent}: can't be made ({error.strerror}); the data root must be writable") from error
-    with (
-        whole_file(path, _REMEDY, root=root) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        json.dump(summary, file, indent=2)
+    write_json(path, summary, _REMEDY, root=root, indent=2)
     return path
 
 

@@ -14,7 +14,6 @@ changed.
 import argparse
 import csv
 import io
-import json
 import os
 import re
 import shlex
@@ -34,7 +33,7 @@ from preprocessing.stage import report_bad
 from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, OutputError, printable
-from runtime.files import make_folder, open_folder, open_text, whole_file
+from runtime.files import make_folder, open_folder, open_text, write_json
 from runtime.ranks import Ranks
 
 COMPRESSIONS = ("raw", "c23", "c40")
@@ -448,11 +447,7 @@ def make_link(video: Path, place: Path, root: Path) -> None:
 
 
 def write_metadata(path: Path, content: dict, root: Path) -> None:
-    with (
-        whole_file(path, "--root-dir must be writable", root=root) as temporary,
-        open(temporary, "w", encoding="utf-8") as file,
-    ):
-        json.dump(content, file, indent=1, sort_keys=True)
+    write_json(path, content, "--root-dir must be writable", root=root, indent=1, sort_keys=True)
 
 
 def statistics(parts: dict[str, dict]) -> list[str]:

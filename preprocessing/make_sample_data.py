@@ -36,7 +36,7 @@ from runtime import limits
 from runtime.command import positive, run_command, whole, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, OutputError, UserError, printable
-from runtime.files import make_folder, read_text, remove_leftovers, whole_file
+from runtime.files import make_folder, read_text, remove_leftovers, whole_file, write_json
 from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
 
@@ -720,8 +720,7 @@ def _encode(path: Path, frames: Iterator[np.ndarray], width: int, height: int) -
 
 
 def _write_json(path: Path, content: dict, root: Path) -> None:
-    with whole_file(path, _REMEDY, root=root) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
+    write_json(path, content, _REMEDY, root=root, indent=1, sort_keys=True)
 
 
 def _size(text: str) -> int:

@@ -28,7 +28,7 @@ from runtime import limits
 from runtime.command import worker_count
 from runtime.cores import available_cores
 from runtime.errors import DeviceError, ItemError, OutputError, printable
-from runtime.files import file_identity, make_folder, open_file, open_folder, whole_file
+from runtime.files import file_identity, make_folder, open_file, open_folder, write_json
 from runtime.journal import Journal
 from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
@@ -371,11 +371,7 @@ class Progress:
         return Made(record["counts"], record.get("warnings", []))
 
     def write_summary(self, summary: dict) -> Path:
-        with (
-            whole_file(self._summary, "the data root must be writable", root=self._root) as temporary,
-            open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            json.dump(summary, file, indent=2)
+        write_json(self._summary, summary, "the data root must be writable", root=self._root, indent=2)
         return self._summary
 
     def close(self) -> None:

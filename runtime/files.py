@@ -4,6 +4,7 @@ nothing is written through a link that a data root from elsewhere may hold."""
 import contextlib
 import errno
 import io
+import json
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from runtime.errors import OutputError
 
@@ -161,6 +162,25 @@ def whole_file(
                     os.unlink(temporary.name, dir_fd=folder)
     except OSError as error:
         raise OutputError(f"{os.fspath(path)}: can't be written ({error.strerror or error}); {remedy}") from error
+
+
+def write_json(
+    path: str | os.PathLike,
+    content: Any,
+    remedy: str,
+    *,
+    root: str | os.PathLike | None = None,
+    follow: bool = False,
+    end: str = "",
+    **layout: Any,
+) -> None:
+    """Write JSON by `whole_file`; `layout` is json.dump's. Names of files that are no UTF-8 stay what they are."""
+    with (
+        whole_file(path, remedy, root=root, follow=follow) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        json.dump(content, file, **layout)
+        file.write(end)
 
 
 def _check_replaceable(target: Path, folder: int, path: str | os.PathLike) -> None:

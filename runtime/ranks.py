@@ -5,7 +5,6 @@ results travel through torch.distributed's key-value store.
 """
 
 import contextlib
-import os
 import pickle
 import queue
 import threading
@@ -14,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from runtime.errors import UserError
+from runtime.launch import read_launch
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
@@ -32,10 +32,9 @@ class Ranks:
     """
 
     def __init__(self):
-        self.rank = int(os.environ.get("RANK", 0))
-        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
-        self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
-        self.local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        launch = read_launch()
+        self.rank, self.world_size = launch.rank, launch.world_size
+        self.local_rank, self.local_world_size = launch.local_rank, launch.local_world_size
         self._store = None
         self._stopping = threading.Event()
         if self.world_size > 1:
@@ -45,9 +44,7 @@ class Ranks:
             try:
                 store, rank, world_size = next(rendezvous("env://", timeout=_TIMEOUT))
             except ValueError as error:
-                raise LaunchError(
-                    f"WORLD_SIZE is {self.world_size}, but: {error}. Use torchrun, or unset it"
-                ) from error
+                raise LaunchError(launch.unreachable(error)) from error
             self._dist = dist
             dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
             self._store = dist.PrefixStore("work", store)

@@ -226,7 +226,7 @@ def test_weights_of_libraries_cannot_be_had(name, monkeypatch):
     create = timm.create_model
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", no_network)
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(PretrainedWeightsError, match=r"no route to host.* set pretrained to false"):
+    with pytest.raises(PretrainedWeightsError, match=r"no route to host.* or copy the file into "):
         starting_model(name, seed=0)
 
 

@@ -6,7 +6,6 @@ Here are devices, processes, precision, schedules, clipping, signals, resuming, 
 import argparse
 import contextlib
 import errno
-import json
 import math
 import os
 import sys
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from engines.device import resolve_device
 from engines.gpu import forbid_tf32
 from runtime.errors import InputError, OutputError, TrainingError
-from runtime.files import remove_leftovers, temporary_name, whole_file
+from runtime.files import remove_leftovers, temporary_name, write_json
 from systems.imagenet import PretrainedWeightsError
 from systems.task import HeldOutRow, Task
 from training.device_errors import device_errors_are_told
@@ -96,7 +95,7 @@ def best_of(run: Run, position: Position) -> str:
 
 
 def choose_device(args: argparse.Namespace, processes: Processes) -> torch.device:
-    if args.distributed and processes.world_size == 1 and "WORLD_SIZE" not in os.environ:
+    if args.distributed and processes.world_size == 1 and not processes.is_launched:
         raise InputError("--distributed: this is no torchrun launch; run torchrun --nproc-per-node N, or leave it out")
     if args.gpu is not None and args.device != "auto":
         raise InputError("--gpu and --device: give one of them")
@@ -316,8 +315,7 @@ def save_validation(
     run: Run, trained: Trained, result: Validation, position: Position, is_best: bool, writer: Any
 ) -> None:
     predictions = Path(run.args.output_dir, run.task.predictions)
-    with whole_file(predictions, "free some space") as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump({"probs": result.probs, "targets": result.targets}, file)
+    write_json(predictions, {"probs": result.probs, "targets": result.targets}, "free some space")
     if is_best:
         extra = {"epoch": position.epoch, "bce_best": position.best}
         run.task.save(run.path("best_dice"), trained.model, **extra)

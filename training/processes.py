@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from runtime.errors import InputError, TrainingError
+from runtime.launch import read_launch
 
 _LOOK_SECONDS = 1
 _GRACE_SECONDS = 20  # for a process that sees by itself that another one is gone
@@ -29,9 +30,9 @@ class Processes:
     """`rank` of `world_size`; `local_rank` on this machine. NCCL for tensors on a GPU, gloo for the others."""
 
     def __init__(self):
-        self.rank = int(os.environ.get("RANK", 0))
-        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
-        self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        launch = read_launch()
+        self.rank, self.world_size, self.local_rank = launch.rank, launch.world_size, launch.local_rank
+        self.is_launched = launch.is_torchruns
         self._closed = threading.Event()
         self._store: dist.Store | None = None
         if self.world_size > 1:
@@ -48,7 +49,7 @@ class Processes:
                     backend, store=store, rank=self.rank, world_size=self.world_size, timeout=_TIMEOUT
                 )
             except ValueError as error:
-                raise InputError(f"WORLD_SIZE is {self.world_size}, but: {error}. Use torchrun, or unset it") from error
+                raise InputError(launch.unreachable(error)) from error
             except dist.DistError as error:
                 raise TrainingError(
                     f"process {self.rank}: the others of this launch can't be reached ({str(error).splitlines()[0]}); "

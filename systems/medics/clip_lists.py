@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from faces.containers import video_id
 from runtime import limits
 from runtime.errors import InputError
 from runtime.files import open_file
@@ -20,7 +21,7 @@ from runtime.files import open_file
 BY_PART, BY_LABEL = "face_videos_by_part", "face_videos_by_real_fake"
 MINI_VIDEOS, TABLE = "mini-videos", "train_minivideos_df.csv"
 LABELS = {"REAL": 0, "FAKE": 1}  # 1 is fake
-_CLIP_NAME = re.compile(r"(.+)\.mp4_[0-9]+_[0-9]+\.mp4")
+_CLIP_NAME = re.compile(r"(.+)_[0-9]+_[0-9]+\.mp4")  # what comes first is a video's name, of any container
 _COLUMNS = ("vidfile", "filename", "part", "label")
 
 
@@ -34,21 +35,24 @@ class Clip(NamedTuple):
 
 
 def read_clips(root: str | os.PathLike) -> list[Clip]:
-    """The clips of a data root, by part and name. Raises InputError where there are none, or one has no label."""
-    labels = {name: label for folder, label in LABELS.items() for name in _listed(os.path.join(root, BY_LABEL, folder))}
+    """The clips of a data root, by part and name. Raises InputError where there are none, or one has no label or
+    both."""
+    names_of = {label: set(_listed(os.path.join(root, BY_LABEL, folder))) for folder, label in LABELS.items()}
     clips = []
     for part in sorted(_listed(os.path.join(root, BY_PART))):
         for name in sorted(_listed(os.path.join(root, BY_PART, part))):
             match = _CLIP_NAME.fullmatch(name)
             if not match:
                 continue  # a short clip, or what is known of a video
-            label = labels.get(f"{part}_{name}")
-            if label is None:
+            labels = [label for label, names in names_of.items() if f"{part}_{name}" in names]
+            if len(labels) != 1:
+                where = "both in REAL and in FAKE" if labels else "neither in REAL nor in FAKE"
                 raise InputError(
-                    f"{os.path.join(root, BY_PART, part, name)}: is neither in REAL nor in FAKE of {BY_LABEL}; run "
-                    "extract_face_clips.py again"
+                    f"{os.path.join(root, BY_PART, part, name)}: is {where} of {BY_LABEL}; run extract_face_clips.py "
+                    "again"
                 )
-            clips.append(Clip(video=match[1], label=label, part=part, file=os.path.join(BY_PART, part, name)))
+            file = os.path.join(BY_PART, part, name)
+            clips.append(Clip(video=video_id(match[1]), label=labels[0], part=part, file=file))
     if not clips:
         raise InputError(f"{os.fspath(root)}: has no clips in {BY_PART}; run extract_face_clips.py")
     return clips
@@ -81,7 +85,7 @@ def _mini_video(path: str, line: int, vidfile: str, filename: str, part: str, la
             f"{path}, line {line}: label {label!r}, vidfile {vidfile!r}: a label is 0 or 1, a file ends with .mp4; "
             "run extract_mini_videos.py"
         )
-    return Clip(video=filename.removesuffix(".mp4"), label=int(label), part=part, file=os.path.join(MINI_VIDEOS, name))
+    return Clip(video=video_id(filename), label=int(label), part=part, file=os.path.join(MINI_VIDEOS, name))
 
 
 def _listed(folder: str) -> list[str]:

@@ -304,13 +304,13 @@ def _checked(path: str | os.PathLike, checkpoint: dict, spec: ModelSpec, network
     shapes = {key: value.shape for key, value in state.items()}
     other = next((each for each in NETWORKS if shapes == _shapes(each)), spec.network)
     if other != spec.network:
-        names = ", ".join(each.name for each in MODELS.values() if each.network == other)
+        names = ", ".join(each.name for each in (*MODELS.values(), *OURS.values()) if each.network == other)
         raise CheckpointError(
             path,
             f"holds the network {other}, and {spec.name} is {spec.network}; use it as one of {names}, or name another "
             "file",
         )
-    remedy = f"check that it is a file of one of {', '.join(MODELS)}"
+    remedy = f"check that it is a file of one of {', '.join((*MODELS, *OURS))}"
     check_weights(path, network, state, kind=spec.network, remedy=remedy)
     return state
 

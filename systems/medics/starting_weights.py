@@ -29,7 +29,7 @@ _FILES = {
         "resnet-34-kinetics.pth",
         "fetch resnet-34-kinetics.pth of https://github.com/kenshohara/3D-ResNets-PyTorch (MIT)",
     ),
-    CONTINUED: (MODELS["mc3_112"].file, "train mc3_112 first, and copy its best checkpoint there, or name it as init"),
+    CONTINUED: (MODELS["mc3_112"].file, "train mc3_112 first, and copy its best checkpoint there, or give it to --init"),
 }
 _TORCHVISION = {
     "mc3_18": video.MC3_18_Weights.KINETICS400_V1,
@@ -68,9 +68,11 @@ def starting_model(
     elif pretrained and spec.network in _TORCHVISION:
         weights = _TORCHVISION[spec.network]
         _load(weights.url, model.network, _fetched(weights.url, lambda: weights.get_state_dict(check_hash=True)))
-    elif pretrained:
+    elif pretrained and not spec.is_3d:
         network = _fetched(_TIMM, lambda: timm.create_model(_TIMM, pretrained=True).state_dict())
         _load(_TIMM, model.network.backbone, network)
+    elif pretrained:
+        raise PretrainedWeightsError(f"{name}: nobody has published weights that it could start from.")
     return model.train()
 
 
@@ -78,7 +80,7 @@ def _file(key: str, folder: str | os.PathLike) -> Path:
     name, how = _FILES[key]
     path = Path(folder) / name
     if not path.is_file():
-        raise PretrainedWeightsError(f"{path}: not there, and {key} starts from it; {how}, or set pretrained to false")
+        raise PretrainedWeightsError(f"{path}: not there, and {key} starts from it; {how}.")
     return path
 
 
@@ -89,7 +91,7 @@ def _fetched(source: str, fetch: Callable[[], dict[str, torch.Tensor]]) -> dict[
         cache = Path(torch.hub.get_dir()) / "checkpoints"
         raise PretrainedWeightsError(
             f"{source}: the weights could not be fetched ({type(error).__name__}: {error}). Run once with internet "
-            f"access, or copy the file into {cache} from a machine that has it, or set pretrained to false"
+            f"access, or copy the file into {cache} from a machine that has it."
         ) from error
 
 

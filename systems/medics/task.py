@@ -90,7 +90,8 @@ class MedicsTask:
         self.settings: Mapping[str, Any] = {}
         clips = read_clips(asked.data_dir) if self._spec.is_3d else read_mini_videos(asked.data_dir)
         held_out = [clip for clip in clips if is_held_out(clip.part, config.held_out_parts)]
-        self._by_class = self._classes([clip for clip in clips if clip not in set(held_out)], "other parts")
+        others = [clip for clip in clips if not is_held_out(clip.part, config.held_out_parts)]
+        self._by_class = self._classes(others, "other parts")
         self.held_out = self._balanced(held_out) if held_out else []
         if config.held_out_parts and not held_out:
             raise InputError(

@@ -107,11 +107,12 @@ def load_classifier(path: str | os.PathLike, role: str | None = None) -> LoadedC
 def load_weights(path: str | os.PathLike, checkpoint: dict, network: nn.Module, *, role: str, encoder: str) -> None:
     """Copy the weights of a file that was read into a network of the same kind. Raises CheckpointError where it is of
     another."""
+    state = _state_dict(path, checkpoint)
     for key, wanted in (("role", role), ("encoder", encoder)) if "state_dict" in checkpoint else ():
         if type(checkpoint.get(key)) is not str or checkpoint[key] != wanted:
             reason = f"its {key} is {shown(checkpoint.get(key))}, not {wanted}; name the right file or configuration"
             raise CheckpointError(path, reason)
-    _load(path, network, _state_dict(path, checkpoint), encoder)
+    _load(path, network, state, encoder)
 
 
 def save_classifier(path: str | os.PathLike, network: nn.Module, *, role: str, encoder: str, **extra) -> None:

@@ -61,7 +61,7 @@ def create_network(role: str, encoder: str = PUBLISHED_ENCODER, pretrained: bool
             raise
         raise PretrainedWeightsError(
             f"{name}: the pretrained weights could not be loaded ({type(error).__name__}: {error}). Run once with "
-            f"internet access, or copy the Hugging Face cache (~/.cache/huggingface) with timm/{name} from elsewhere"
+            f"internet access, or copy the Hugging Face cache (~/.cache/huggingface) with timm/{name} from elsewhere."
         ) from error
     network.classifier.reset_parameters()  # as PyTorch draws them: timm's are uniform in -1 to 1, for one output
     if role == "seq":

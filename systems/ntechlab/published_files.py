@@ -13,6 +13,7 @@ import io
 import math
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ Root = str | os.PathLike | None  # the data root that a file is written in, thro
 _MOST_BYTES = 1024 * limits.MIB  # aligned tracks of the DFDC's 100 thousand fakes, 50 boxes each, have about half
 _PROTOCOL = 4
 _REMEDY = "free some space or name another folder"
+_TRACK_FOLDER = re.compile(r"(?!\.\.?/)[^/\0]+/(?!\.\.?$)[^/\0]+")  # of a part, and in it: leads nowhere else
 
 
 def read_detections(path: str | os.PathLike) -> list[Detections]:
@@ -92,7 +94,7 @@ def write_aligned_tracks(path: str | os.PathLike, aligned: Iterable[AlignedTrack
 
 
 def read_track_pairs(path: str | os.PathLike) -> list[tuple[str, str]]:
-    """A `track_pairs.txt`: pairs (original's folder, fake's folder). Raises InputError."""
+    """A `track_pairs.txt`: pairs (original's folder, fake's folder), each <part>/<name>. Raises InputError."""
     try:
         lines = read_text(path, limits.LABELS).splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -102,6 +104,9 @@ def read_track_pairs(path: str | os.PathLike) -> list[tuple[str, str]]:
         folders = line.strip().split(",")
         if len(folders) != 2 or not all(folders):
             raise InputError(f"{os.fspath(path)}:{number}: not two folders with a comma between; remove the line")
+        for folder in folders:
+            if not _TRACK_FOLDER.fullmatch(folder):
+                raise InputError(f"{os.fspath(path)}:{number}: {folder!r:.80} is no <part>/<folder>; remove the line")
         pairs.append((folders[0], folders[1]))
     return pairs
 

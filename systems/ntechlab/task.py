@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import nn
 from torch.utils.data import Dataset
 
+from faces.containers import video_id
 from runtime.errors import InputError
 from systems.config import Strict, Switch, one_of, whole_number
 from systems.held_out_parts import HeldOutParts, is_held_out
@@ -41,7 +42,7 @@ class Keys(Strict):
     encoder: one_of(ENCODERS) = PUBLISHED_ENCODER
     pretrained: Switch = True
     seed: int = whole_number(1, 2**32 // 10_000)
-    batches_per_epoch: int = whole_number(1)
+    batches_per_epoch: int = whole_number(1, 10**6)  # an epoch's pairs are listed before it begins
     warm_up: int = whole_number(0, default=100)
     pix_fmt: one_of(PIX_FMTS) = PIX_FMT
     held_out_parts: HeldOutParts = Field(default_factory=list)
@@ -66,7 +67,7 @@ class NtechlabTask:
         self._root = os.path.join(asked.data_dir, TRACKS_FOLDER)
         pairs = read_track_pairs(os.path.join(asked.data_dir, PAIRS_FILE))
         held_out = [pair for pair in pairs if is_held_out(_part(pair[0]), config.held_out_parts)]
-        self._pairs = [pair for pair in pairs if pair not in set(held_out)]
+        self._pairs = [pair for pair in pairs if not is_held_out(_part(pair[0]), config.held_out_parts)]
         self.held_out = _tracks(held_out)
         batch = config.optimizer.batch_size * asked.world_size
         self._rows_per_epoch, self._rows_per_pass = batch * config.batches_per_epoch, len(self._pairs) // batch * batch
@@ -159,5 +160,6 @@ def _tracks(pairs: Sequence[tuple[str, str]]) -> list[HeldOutTrack]:
     tracks = {}
     for pair in pairs:
         for label, folder in enumerate(pair):
-            tracks[folder] = HeldOutTrack(video=Path(folder.split(".mp4_")[0]).name, label=label, folder=folder)
+            video = video_id(Path(folder).name.rsplit("_", 3)[0])  # of <part>/<video>.mp4_S_X_Y
+            tracks[folder] = HeldOutTrack(video=video, label=label, folder=folder)
     return list(tracks.values())

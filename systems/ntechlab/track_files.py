@@ -20,7 +20,7 @@ import numpy as np
 
 from runtime import limits
 from runtime.errors import InputError, ItemError
-from runtime.files import read_file, whole_file
+from runtime.files import read_file, write_json
 from systems.ntechlab.alignment import AlignedTrack
 from systems.ntechlab.detections import RecordedDetections, parse_recorded, whole
 from systems.ntechlab.tracking import BBox, Track
@@ -91,8 +91,8 @@ def write_aligned_tracks(
         }
         for track in aligned
     ]
-    with whole_file(path, "free some space, and see that the data root can be written", root=root) as temporary:
-        temporary.write_text(json.dumps({"sizes": sizes, "aligned": tracks}))
+    remedy = "free some space, and see that the data root can be written"
+    write_json(path, {"sizes": sizes, "aligned": tracks}, remedy, root=root)
 
 
 def read_aligned_tracks(path: str | os.PathLike) -> tuple[list[AlignedTrack], dict[str, Size]]:
