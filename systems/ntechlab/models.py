@@ -20,6 +20,7 @@ HEIGHT, WIDTH = 224, 192  # of an image, in pixels
 SEQUENCE = 7  # images of a clip
 ENCODERS = {f"tf_efficientnet_b{size}_ns": f"tf_efficientnet_b{size}.ns_jft_in1k" for size in range(8)}
 PUBLISHED_ENCODER = "tf_efficientnet_b7_ns"
+BN_MOMENTUM = 0.01  # of batch norms' statistics, as published: it takes some hundred steps to forget where they began
 _REMEDY = "give a smaller --batch-size, or end what else runs on it"
 
 
@@ -40,10 +41,12 @@ class TemporalExpansion(nn.Module):
         return self.conv(clips).transpose(1, 2).flatten(0, 1)
 
 
-def create_network(role: str, encoder: str = PUBLISHED_ENCODER, pretrained: bool = False) -> nn.Module:
+def create_network(
+    role: str, encoder: str = PUBLISHED_ENCODER, pretrained: bool = False, bn_momentum: float = BN_MOMENTUM
+) -> nn.Module:
     """A network for one of `ROLES`, float32 (n, 3, h, w) to logits (n, 1); `n` of a sequence model is 7 times clips.
 
-    Dropout 0.5, drop path to 0.2, batch norms with momentum 0.01, as published. `pretrained` loads Noisy-Student
+    Dropout 0.5 and drop path to 0.2, as published. `pretrained` loads Noisy-Student
     weights (a download), but for the classifier. Raises ValueError for an unknown role or encoder, and
     PretrainedWeightsError where the weights can't be fetched.
     """
@@ -54,7 +57,13 @@ def create_network(role: str, encoder: str = PUBLISHED_ENCODER, pretrained: bool
     name = ENCODERS[encoder]
     try:
         network = timm.create_model(
-            name, pretrained=pretrained, num_classes=1, drop_rate=0.5, drop_path_rate=0.2, bn_momentum=0.01, bn_eps=1e-3
+            name,
+            pretrained=pretrained,
+            num_classes=1,
+            drop_rate=0.5,
+            drop_path_rate=0.2,
+            bn_momentum=bn_momentum,
+            bn_eps=1e-3,
         )
     except Exception as error:
         if not pretrained:

@@ -14,13 +14,13 @@ from torch.utils.data import Dataset
 
 from faces.containers import video_id
 from runtime.errors import InputError
-from systems.config import Strict, Switch, one_of, whole_number
+from systems.config import Strict, Switch, number, one_of, whole_number
 from systems.held_out_parts import HeldOutParts, is_held_out
 from systems.ntechlab import checkpoints
 from systems.ntechlab.compression import PIX_FMT, PIX_FMTS
 from systems.ntechlab.dataset import SAMPLED_FRAMES, HeldOutTrack, TrackDataset, TrackPairDataset
 from systems.ntechlab.mixup import draw_shares, mix_clips, mix_frames, mixup_loss
-from systems.ntechlab.models import ENCODERS, PUBLISHED_ENCODER, ROLES, create_network
+from systems.ntechlab.models import BN_MOMENTUM, ENCODERS, PUBLISHED_ENCODER, ROLES, create_network
 from systems.ntechlab.published_files import read_track_pairs
 from systems.passes import of_passes
 from systems.task import Asked, Losses, Step
@@ -44,6 +44,7 @@ class Keys(Strict):
     seed: int = whole_number(1, 2**32 // 10_000)
     batches_per_epoch: int = whole_number(1, 10**6)  # an epoch's pairs are listed before it begins
     warm_up: int = whole_number(0, default=100)
+    bn_momentum: float = number(0, 1, above=True, default=BN_MOMENTUM)
     pix_fmt: one_of(PIX_FMTS) = PIX_FMT
     held_out_parts: HeldOutParts = Field(default_factory=list)
 
@@ -95,7 +96,9 @@ class NtechlabTask:
         """A pair is many images: any batch will do."""
 
     def create_network(self) -> nn.Module:
-        network = create_network(self._config.role, self._config.encoder, self._config.pretrained)
+        network = create_network(
+            self._config.role, self._config.encoder, self._config.pretrained, self._config.bn_momentum
+        )
         return network if self._config.role == "seq" else network.to(memory_format=torch.channels_last)
 
     def training_data(self, rows: Sequence[tuple[str, str]], epoch: int) -> Dataset:

@@ -1,0 +1,117 @@
+"""NtechLab's published way of doing it, on today's libraries: what benchmarks/ntechlab.py compares with.
+
+Videos are read from their first frame to their last by OpenCV, networks run eagerly in fp32 on all cores, one after the
+other, and a sample of training compresses all images of both tracks. The published loader ran ffmpeg by pipes for that;
+PyAV stands in for it, with x264's own number of threads.
+"""
+
+import io
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+
+from systems.ntechlab.augmentation import augment, draw_augmentations
+from systems.ntechlab.checkpoints import load_classifier
+from systems.ntechlab.compression import Compression, draw_compression, frame_numbers
+from systems.ntechlab.dataset import SAMPLED_FRAMES
+from systems.ntechlab.detections import Detections
+from systems.ntechlab.dsfd import DsfdDetector
+from systems.ntechlab.frames import DETECT_EVERY, InputMaker, find_tracks, keep_frames, plan_inputs
+from systems.ntechlab.models import Classifier
+from systems.ntechlab.strategy import weighted_mean
+
+_BATCH = 16
+
+
+class Recipe:
+    """Videos to scores. `dsfd` is its file; without it facenet-pytorch's MTCNN searches frames of half their size."""
+
+    def __init__(self, checkpoints: Sequence[str], dsfd: str | None):
+        loaded = [load_classifier(path) for path in checkpoints]
+        self._classifiers = {each.role: Classifier(each.network, each.role) for each in loaded}
+        self._dsfd = DsfdDetector(dsfd) if dsfd else None
+        self._mtcnn = MTCNN(margin=0, keep_all=True, thresholds=[0.6, 0.7, 0.7])
+
+    def predict(self, path: str) -> float:
+        capture = cv2.VideoCapture(path)
+        count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+        kept = keep_frames(count, rate)
+        frames = []
+        for index in range(count):
+            read, frame = capture.read()
+            if read and index % kept.step == 0:
+                frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        tracks = find_tracks(self._detect(frames[::DETECT_EVERY]))
+        height, width = frames[0].shape[:2]
+        maker = InputMaker(plan_inputs(tracks, width, height), range(len(frames)))
+        inputs: dict[str, list[np.ndarray]] = {role: [] for role in self._classifiers}
+        for number in maker.source_frames:
+            for each, image in maker.feed(number, frames[number]):
+                inputs[each.role].append(image)
+        pooled: list[float] = []
+        for role, images in inputs.items():
+            batch = 1 if role == "seq" else _BATCH
+            for start in range(0, len(images), batch):
+                scored = self._classifiers[role].p_fake(np.stack(images[start : start + batch]))
+                pooled += scored.ravel().tolist()
+        return weighted_mean(pooled)
+
+    def _detect(self, frames: list[np.ndarray]) -> list[Detections]:
+        if self._dsfd:
+            return [
+                found for start in range(0, len(frames), _BATCH) for found in self._dsfd.detect(frames[start:][:_BATCH])
+            ]
+        found = []
+        for frame in frames:
+            with torch.inference_mode():
+                boxes, scores = self._mtcnn.detect(cv2.resize(frame, None, fx=0.5, fy=0.5))
+            empty = boxes is None
+            found.append(
+                Detections(
+                    bboxes=np.zeros((0, 4), np.float32) if empty else 2 * np.float32(boxes),
+                    scores=np.zeros(0, np.float32) if empty else np.float32(scores),
+                )
+            )
+        return found
+
+
+def sample(root: Path, pair: tuple[str, str], role: str, draw: random.Random) -> list[torch.Tensor]:
+    """A sample of training: both tracks compressed alike, or read, and augmented alike."""
+    tracks, compression = [], draw_compression(draw)
+    for folder in pair:
+        names = sorted((root / folder).glob("*.png"), key=lambda path: int(path.stem))
+        if compression is None:
+            images = [_read(names[number]) for number in frame_numbers(SAMPLED_FRAMES[role], len(names))]
+        else:
+            frames = _compressed([_read(path) for path in names], compression)
+            images = [frames[number] for number in frame_numbers(SAMPLED_FRAMES[role], len(frames))]
+        tracks.append(images)
+    augmentations = draw_augmentations(role, len(SAMPLED_FRAMES[role]), draw)
+    return [augment(images, role, augmentations, torch.Generator()) for images in tracks]
+
+
+def _read(path: Path) -> np.ndarray:
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def _compressed(images: list[np.ndarray], compression: Compression) -> list[np.ndarray]:
+    """All frames, encoded to a stream and decoded again."""
+    height, width = compression.size(*images[0].shape[:2])
+    file = io.BytesIO()
+    with av.open(file, "w", format="h264") as container:
+        options = {"crf": str(compression.crf), "tune": compression.tune}
+        stream = container.add_stream("libx264", rate=compression.fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
+        for image in images[:: max(round(30 / compression.fps), 1)]:
+            scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scaled, format="rgb24")))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, format="h264") as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
