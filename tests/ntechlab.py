@@ -1,15 +1,20 @@
 """What the tests of NtechLab's system share: the golden data of `../shared`, and small detections."""
 
+import fcntl
 import json
+import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from systems.ntechlab.checkpoints import PUBLISHED_FILE, PUBLISHED_NAMES
 from systems.ntechlab.detections import Detections
 from tests import data, media
 from tests.media import SHARED
@@ -20,6 +25,22 @@ GOLDEN = SHARED / "golden" / "ntechlab"
 def golden(name: str) -> Any:
     """A JSON file of the golden data."""
     return json.loads((GOLDEN / name).read_text())
+
+
+def fixed_checkpoint(factory: pytest.TempPathFactory, role: str) -> Path:
+    """The golden data's classifier of a role, made once for all test files and for all of pytest-xdist's workers."""
+    shared = factory.getbasetemp()
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "ntechlab_checkpoints"
+    folder.mkdir(exist_ok=True)
+    path = folder / PUBLISHED_NAMES[role] / PUBLISHED_FILE
+    with open(folder / f"{role}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_file():
+            # the statistics in it are those of the golden data where one thread computes them
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+            command = [sys.executable, GOLDEN / "make_checkpoints.py", folder, role]
+            subprocess.run(command, check=True, capture_output=True, env=environment)
+    return path
 
 
 def video_path(name: str) -> Path:

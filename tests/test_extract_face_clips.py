@@ -348,6 +348,7 @@ def test_killed_at_random_and_started_again(root, tmp_path):
         assert outputs(root) == expected and sorted(os.listdir(root)) == names
 
 
+@pytest.mark.slow
 def test_killed_at_each_change_of_a_name(tmp_path, monkeypatch):
     """Wherever a run ends, the next one makes all as if it had never been, and removes what is not made any more."""
     root = medics.make_root(tmp_path / "root", {"a": 150})

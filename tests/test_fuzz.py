@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = [sys.executable, "-m", "tests.fuzz"]
 
 
+@pytest.mark.slow
 def test_a_case_of_each_kind():
     # in a process of its own: threads that compute here would not be in its copies
     done = subprocess.run([*SCRIPT, "--count", "13", "--seed", "0"], cwd=ROOT, capture_output=True, text=True)

@@ -1,8 +1,6 @@
 """The classifiers and their files: published names, roles, a literal forward pass, and the published probabilities."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -25,7 +23,7 @@ from systems.ntechlab.checkpoints import (
 )
 from systems.ntechlab.frames import InputMaker, find_tracks, keep_frames, plan_inputs
 from systems.ntechlab.models import ROLES, Classifier, TemporalExpansion, create_network
-from tests.ntechlab import GOLDEN, golden, recorded, video_path
+from tests.ntechlab import GOLDEN, fixed_checkpoint, golden, recorded, video_path
 
 SMALL = "tf_efficientnet_b0_ns"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="no ../shared")
@@ -256,13 +254,8 @@ def test_other_files_are_told(networks, tmp_path):
 
 @pytest.fixture(scope="module")
 def golden_models(tmp_path_factory):
-    """Two of the three fixed classifiers, a frame and the sequence model; the files are made side by side."""
-    folder = tmp_path_factory.mktemp("ntechlab")
-    script = str(GOLDEN / "make_checkpoints.py")
-    roles = ("large_crop", "seq")
-    makers = [subprocess.Popen([sys.executable, script, str(folder), role]) for role in roles]
-    assert [maker.wait() for maker in makers] == [0, 0]
-    return {role: load_classifier(folder / PUBLISHED_NAMES[role] / PUBLISHED_FILE) for role in roles}
+    """Two of the three fixed classifiers, a frame and the sequence model."""
+    return {role: load_classifier(fixed_checkpoint(tmp_path_factory, role)) for role in ("large_crop", "seq")}
 
 
 @needs_golden

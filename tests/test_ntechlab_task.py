@@ -3,9 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +12,12 @@ from torch import nn
 
 from runtime.errors import InputError
 from systems import registry
-from systems.ntechlab.checkpoints import PUBLISHED_FILE, PUBLISHED_NAMES, load_classifier, published_keys
+from systems.ntechlab.checkpoints import load_classifier, published_keys
 from systems.ntechlab.mixup import mix_clips, mix_frames, mixup_loss
 from systems.ntechlab.models import TemporalExpansion
 from systems.ntechlab.task import PAIRS_FILE
 from systems.task import Asked
-from tests.ntechlab import GOLDEN, golden
+from tests.ntechlab import GOLDEN, fixed_checkpoint, golden
 from training.config import parse_config, read_config, schedule_of
 from training.optimizers import create_optimizer, start_anew
 
@@ -150,12 +147,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ntechlab")
-    # the statistics in it are those of the golden data where one thread computes them
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, GOLDEN / "make_checkpoints.py", folder, "large_crop"]
-    subprocess.run(command, check=True, env=environment)
-    return folder / PUBLISHED_NAMES["large_crop"] / PUBLISHED_FILE
+    return fixed_checkpoint(tmp_path_factory, "large_crop")
 
 
 def digest_of_statistics(path) -> str:

@@ -78,6 +78,7 @@ def test_usage(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script, folder, kills",
     [

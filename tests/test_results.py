@@ -413,6 +413,7 @@ def test_names_that_are_ours_are_no_links(tmp_path):
     assert (tmp_path / "precious").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_journal_survives_sigkill(journal, video):
     """Every line that was added is there after a kill without warning."""
     code = f"""

@@ -88,6 +88,7 @@ def test_two_processes_give_the_same(folder, predicted, tmp_path):
     assert (tmp_path / "s.csv").read_bytes() == (predicted / "s.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(folder, predicted, tmp_path):
     process = subprocess.Popen([sys.executable, *command(folder, tmp_path / "s.csv")], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120

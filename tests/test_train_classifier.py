@@ -191,6 +191,7 @@ def undisturbed(processed_root, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_at_a_random_moment_and_resumed(processed_root, undisturbed, tmp_path, how):
     """As a process; SIGKILL loses what was done since the last checkpoint, and the result is still the same."""
