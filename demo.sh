@@ -14,7 +14,7 @@ check_system
 case $SYSTEM in
     seferbekov) default=demo videos=(--parts 12 --originals 6) ;;
     ntechlab) default=demo_ntechlab videos=(--parts 12 --originals 6) ;;
-    medics) default=demo_medics videos=(--parts 12 --originals 4 --frames 150) ;; # a clip is of 150 frames
+    medics) default=demo_medics videos=(--parts 12 --originals 4 --frames 150 --flicker 4) ;; # a clip is of 150 frames
 esac
 FOLDER=${1:-$default}
 SEED=111

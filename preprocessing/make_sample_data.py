@@ -85,6 +85,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     arg("--frames", type=positive, default=60, metavar="N", help=f"of each video, {_RATE} a second (default: 60)")
     arg("--width", type=_size, default=640, metavar="PIXELS", help="of the videos (default: 640)")
     arg("--height", type=_size, default=360, metavar="PIXELS", help="of the videos (default: 360)")
+    arg("--flicker", type=positive, default=1, metavar="N", help="times as unsteady fakes as usual (default: 1)")
     arg("--seed", type=whole(0), default=0, metavar="N", help="another one gives other people and ids (default: 0)")
     arg("--workers", type=worker_count, default=available_cores(), metavar="N", help="processes (default: CPU cores)")
     return parser.parse_args(argv)
@@ -117,17 +118,19 @@ def make_data_root(
     width: int,
     height: int,
     seed: int,
+    flicker: int = 1,
     workers: int = 1,
 ) -> list[Path]:
     """Write a data root and return the paths of its videos. Parts that are there from the same settings stay.
 
     `originals` counts the real videos of each part, `fakes` the fakes of each real video, `frames` the frames of each;
-    `width` and `height` are even. Raises InputError, before anything is made, where a part is there that other settings
-    made, and OutputError where something can't be written.
+    `width` and `height` are even, `flicker` is how many times as unsteady as usual fakes are. Raises InputError, before
+    anything is made, where a part is there that other settings made, and OutputError where something can't be written.
     """
     folders = [Path(root, f"dfdc_train_part_{part}") for part in range(parts)]
     size = {"frames": frames, "width": width, "height": height}
     settings = {"parts": parts, "originals": originals, "fakes": fakes, "seed": seed, **size}
+    settings |= {"flicker": flicker} if flicker != 1 else {}
     _keep_settings(Path(root, _SETTINGS), settings, folders)
     names = iter(_draw_names(parts * originals * (1 + fakes), seed))
     made = []
@@ -138,7 +141,7 @@ def make_data_root(
                 original = None
                 for fake in range(1 + fakes):  # 0 is the real one
                     name = next(names)
-                    films.append(_Film(path=folder / name, seed=seed, video=video, fake=fake, **size))
+                    films.append(_Film(path=folder / name, seed=seed, video=video, fake=fake, flicker=flicker, **size))
                     metadata[name] = {"label": "FAKE" if fake else "REAL", "split": "train", "original": original}
                     original = original or name
             made += [film.path for film in films]
@@ -176,6 +179,7 @@ class _Film:
     seed: int
     video: int
     fake: int
+    flicker: int
     frames: int
     width: int
     height: int
@@ -199,7 +203,7 @@ def _renderer() -> Callable[[_Film], Path]:
 def _render(film: _Film) -> Path:
     size = {"frames": film.frames, "width": film.width, "height": film.height}
     if film.fake:
-        images = fake_frames(film.seed, film.video, film.fake, **size)
+        images = fake_frames(film.seed, film.video, film.fake, flicker=film.flicker, **size)
     else:
         images = real_frames(film.seed, film.video, **size)
     return _write_video(film.path, images, film.width, film.height)
@@ -211,13 +215,15 @@ def real_frames(seed: int, video: int, *, frames: int, width: int, height: int) 
     return (scene.render(index) for index in range(frames))
 
 
-def fake_frames(seed: int, video: int, fake: int, *, frames: int, width: int, height: int) -> Iterator[np.ndarray]:
+def fake_frames(
+    seed: int, video: int, fake: int, *, frames: int, width: int, height: int, flicker: int = 1
+) -> Iterator[np.ndarray]:
     """The frames of a fake made from real video `video`, RGB uint8 (height, width, 3). Each `fake` is another face.
 
     Outside the inner face they are equal to those of `real_frames`.
     """
     scene = _Scene(seed, video, width, height)
-    swap = _Swap(scene, seed, video, fake)
+    swap = _Swap(scene, seed, video, fake, flicker)
     return (swap.paste(scene.render(index), index) for index in range(frames))
 
 
@@ -289,9 +295,10 @@ class _Scene:
 class _Swap:
     """Another person's inner face, as a face swap has it: smaller, so blurred, roughly matched in colour, unsteady."""
 
-    def __init__(self, scene: _Scene, seed: int, video: int, fake: int):
+    def __init__(self, scene: _Scene, seed: int, video: int, fake: int, flicker: int = 1):
         draw = np.random.default_rng((seed, 2, video, fake))
         self._scene = scene
+        self._flicker = flicker
         self._seed = (seed, 4, video, fake)
         donor = _Person(draw)
         mask = _SwapMask(draw)
@@ -310,8 +317,9 @@ class _Swap:
         """Put the swapped face into a real frame, RGB uint8 (height, width, 3), in place, and return it."""
         draw = np.random.default_rng((*self._seed, index))
         pose = self._scene.pose(index)
-        pose[:, 2] += draw.normal(0, 0.25 * self._scene.scale, 2)
-        tint = self._scene.brightness(index) * (1 + draw.normal(0, 0.012, 3) + draw.normal(0, 0.012))
+        pose[:, 2] += draw.normal(0, 0.25 * self._flicker * self._scene.scale, 2)
+        strength = 0.012 * self._flicker
+        tint = self._scene.brightness(index) * (1 + draw.normal(0, strength, 3) + draw.normal(0, strength))
         light, expression = self._scene.light(index), self._scene.expression(index)
         self._layer.show(frame, pose, light, expression, tint, opacity=draw.uniform(0.9, 1.0))
         return frame

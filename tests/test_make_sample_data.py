@@ -14,6 +14,7 @@ import pytest
 from faces.face_detector import FacenetDetector
 from preprocessing import make_sample_data
 from preprocessing.make_sample_data import fake_frames, main, make_data_root, real_frames
+from runtime.errors import InputError
 from tests.media import opencv_frames
 
 SCRIPT = Path(make_sample_data.__file__)
@@ -237,3 +238,17 @@ def test_bad_flags(tmp_path, capsys, flag):
     assert stop.value.code == 2
     assert f"argument {flag.split('=')[0]}: " in capsys.readouterr().err
     assert not (tmp_path / "root").exists()
+
+
+def test_flicker_moves_fakes_alone(tmp_path):
+    """Four times as far from one frame to the next; real frames, and fakes without it, stay as they are."""
+    size = {"frames": 6, "width": 320, "height": 180}
+    real = np.stack(list(real_frames(3, 0, **size))).astype(int)
+    calm, wild = (np.stack(list(fake_frames(3, 0, 1, flicker=flicker, **size))).astype(int) for flicker in (1, 4))
+    assert (calm == np.stack(list(fake_frames(3, 0, 1, **size)))).all()
+    pasted = (calm != real).any(axis=(0, 3))
+    moved = [np.abs(np.diff(frames[:, pasted], axis=0)).mean() for frames in (real, calm, wild)]
+    assert moved[2] > 1.5 * moved[1] > moved[0]
+    make_data_root(tmp_path, **SMALL, seed=1, flicker=2)
+    with pytest.raises(InputError, match="not from these settings"):
+        make_data_root(tmp_path, **SMALL, seed=1)

@@ -17,7 +17,7 @@ from systems.ntechlab.sampler import TrackSampler
 from systems.ntechlab.strategy import weighted_mean
 from systems.sample import Account, Sample
 from tests import media, mjpeg
-from tests.ntechlab import GOLDEN, found, video_path
+from tests.ntechlab import GOLDEN, fixed_checkpoint, found, video_path
 
 WIDTH, HEIGHT = 320, 180
 FACE, CUT = (100, 40, 160, 100), (85, 25, 175, 115)  # a box, and what is cut out: half as large again
