@@ -29,7 +29,10 @@ _FILES = {
         "resnet-34-kinetics.pth",
         "fetch resnet-34-kinetics.pth of https://github.com/kenshohara/3D-ResNets-PyTorch (MIT)",
     ),
-    CONTINUED: (MODELS["mc3_112"].file, "train mc3_112 first, and copy its best checkpoint there, or give it to --init"),
+    CONTINUED: (
+        MODELS["mc3_112"].file,
+        "train mc3_112 first, and copy its best checkpoint there, or give it to --init",
+    ),
 }
 _TORCHVISION = {
     "mc3_18": video.MC3_18_Weights.KINETICS400_V1,
