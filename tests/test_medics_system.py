@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import predict_folder
+from engines import openvino_engine
 from faces.video import iter_frames
 from systems.medics.clips import cut_face
 from systems.medics.models import MODELS, load_model, save_model
@@ -19,6 +20,7 @@ from systems.medics.starting_weights import starting_model
 from systems.medics.strategy import p_fake_of_faces
 from systems.sample import Account, Sample
 from tests import media, mjpeg
+from tests.engines import needs_openvino
 
 CLIPS, SQUARES = MODELS["mc3_112"].file, MODELS["seresnext50"].file
 COLUMNS = ["video", "face", "first_frame", "last_frame", "x1", "y1", "x2", "y2", "detector_score"]
@@ -134,6 +136,7 @@ def test_summary(finished):
     settings = summary["settings"]["settings"]
     assert (settings["frame_step"], settings["frame_limit"]) == (2, 100)
     assert summary["settings"]["system"] == "medics"
+    assert summary["settings"]["engine"] == ("openvino" if openvino_engine.is_installed() else "torch")
 
 
 def test_report(finished):
@@ -293,6 +296,24 @@ def test_weights_of_another_network(weights, folder, tmp_path, capsys):
     shutil.copy(weights / SQUARES, tmp_path / CLIPS)
     reason = f"{CLIPS}: holds the network SEResNeXt50, and mc3_112 is mc3_18; use it as one of seresnext50, or name"
     refused(capsys, reason, tmp_path, folder, tmp_path / "out.csv")
+
+
+def test_an_engine_that_runs_none_of_its_models(weights, folder, tmp_path, capsys):
+    reason = "--engine native: this system's models run on openvino, torch"
+    refused(capsys, reason, weights, folder, tmp_path / "out.csv", "--engine", "native")
+
+
+@needs_openvino
+def test_engines_agree(finished, weights, folder, tmp_path):
+    """In fp32 to rounding; bf16 is another run with scores of its own."""
+    shutil.copy(finished.parent / "videos" / "face.mp4", folder)
+    expected = float(rows_of(finished.with_name("faces.csv"))[0][CLIPS])  # on OpenVINO in fp32
+    for engine, precision, most in (("torch", "fp32", 1e-5), ("openvino", "bf16", 0.01)):
+        assert run(weights, folder, tmp_path / "out.csv", "--engine", engine, "--precision", precision) == 0
+        label = labels_of(tmp_path / "out.csv")["face.mp4"]
+        assert label == pytest.approx(expected, abs=most)
+        assert (abs(label - expected) > 1e-5) == (precision == "bf16")
+    assert len(list(tmp_path.glob("out.*.jsonl"))) == 2
 
 
 def test_another_systems_flag(weights, folder, tmp_path, capsys):

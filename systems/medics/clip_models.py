@@ -8,6 +8,7 @@ import torch
 from engines.device import DTYPES
 from engines.gpu import failures_are_told, forbid_tf32
 from systems.medics.models import FaceModel
+from systems.medics.openvino_models import OnOpenVino
 from systems.medics.strategy import p_fake_of_faces
 from systems.sample import Sample
 from systems.system import Machine
@@ -17,16 +18,23 @@ _REMEDY = "give a smaller --batch-size, or end what else runs on it"
 
 
 class ClipModels:
-    """As `systems.sample.Models`."""
+    """As `systems.sample.Models`. On OpenVINO one batch at a time has all cores, in PyTorch on a CPU each lane one."""
 
     def __init__(self, models: Mapping[int, FaceModel], machine: Machine):
-        self._device, self._dtype = machine.device, DTYPES[machine.precision]
+        on_openvino = machine.engine == "openvino"
+        self._device = machine.device
+        self._dtype = torch.float32 if on_openvino else DTYPES[machine.precision]
         if machine.device.type == "cuda":
             forbid_tf32()
+        if on_openvino:
+            for model in models.values():
+                model.network = OnOpenVino(
+                    model.spec, model.network, precision=machine.precision, threads=machine.lanes
+                )
         self._models = {place: model.to(machine.device) for place, model in models.items()}
         self.batch_size = machine.batch_size or default_batch_size(machine.device)
         self.group = 1
-        self.lanes = machine.lanes if machine.device.type == "cpu" else 1
+        self.lanes = machine.lanes if machine.device.type == "cpu" and not on_openvino else 1
 
     def kind(self, sample: Sample) -> Hashable:
         """The model that it is for, and its length."""

@@ -51,7 +51,7 @@ class MedicsPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
     frames_per_video = None
-    engines = ("torch",)
+    engines = ("openvino", "torch")
 
     def __init__(self, *, frame_limit: int | None = None, whole_video: bool = False, clip_settings: str | None = None):
         given = {"frame_limit": frame_limit, "whole_video": whole_video or None}

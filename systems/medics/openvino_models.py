@@ -1,0 +1,79 @@
+"""The networks on OpenVINO, for clips of any length: each is converted once and keeps one copy of its weights."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from engines.openvino_engine import OpenVinoNetwork
+from systems.medics.i3d import I3D, SamePool, Triple, Unit
+from systems.medics.models import ModelSpec
+
+_EXAMPLE_FRAMES = 9  # of the clip that is traced: the fewest that all networks can take
+_KEPT_LAYERS = 256  # made ready for a length: those of two or three, at 15 MB each; anew they take 50 ms a clip
+
+
+class OnOpenVino(nn.Module):
+    """A network in eval mode on the CPU, called as in PyTorch: float32 (n, 3, t, size, size), of the 2D network
+    (n, 3, size, size), to its logits. `network` can't be used for anything else afterwards.
+
+    A call computes on `threads` cores, one call at a time: a clip takes 10 MB a frame and more on its way through a
+    network, which is too much for one on every core. It is given back at the end, as eight models would keep theirs.
+    """
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, *, precision: str, threads: int):
+        super().__init__()
+        example = (1, 3, _EXAMPLE_FRAMES, spec.size, spec.size) if spec.is_3d else (1, 3, spec.size, spec.size)
+        free = (-1, 3, -1, spec.size, spec.size) if spec.is_3d else (-1, 3, spec.size, spec.size)
+        self._network = OpenVinoNetwork(
+            _traceable(network),
+            torch.zeros(example),
+            precision=precision,
+            threads=threads,
+            input_shape=free,
+            kept=_KEPT_LAYERS,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        try:
+            return torch.from_numpy(self._network(x.numpy())[0])
+        finally:
+            self._network.release_memory()
+
+
+def _traceable(network: nn.Module) -> nn.Module:
+    """The network, changed in place so that a tracer takes no clip's length for a constant: in I3D it decides how much
+    is padded."""
+    if isinstance(network, I3D):
+        for parent in list(network.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, Unit):
+                    conv = child.conv3d
+                    setattr(parent, name, nn.Sequential(_padded(conv), conv, child.bn, nn.ReLU()))
+                elif isinstance(child, SamePool):
+                    pool = nn.MaxPool3d(child.kernel, child.stride)
+                    setattr(parent, name, nn.Sequential(_padded(pool), pool))
+    return network
+
+
+def _padded(layer: nn.Conv3d | nn.MaxPool3d) -> nn.Module:
+    """What pads a layer's input as I3D does. With a stride of 1 that is the layer's own padding, which takes no copy;
+    a pooling's is minus infinity, the same to it as zeros beside what ReLU made."""
+    if max(layer.stride) > 1:
+        return SamePadding(layer.kernel_size, layer.stride)
+    layer.padding = tuple(size // 2 for size in layer.kernel_size)
+    return nn.Identity()
+
+
+class SamePadding(nn.Module):
+    """I3D's padding for kernels that are not smaller than their strides, in arithmetic that a tracer can follow."""
+
+    def __init__(self, kernel: Triple, stride: Triple):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        padding: list[int] = []
+        for axis, (k, s) in enumerate(zip(self.kernel, self.stride, strict=True), start=2):
+            lacking = k - 1 - (x.shape[axis] - 1) % s
+            padding = [lacking // 2, lacking - lacking // 2, *padding]  # PyTorch names the last axis first
+        return F.pad(x, padding)
