@@ -53,8 +53,8 @@ step "2/6 Data preparation"
 FRAME_STEP=10 SYSTEM=$SYSTEM "$ROOT/preprocess_data.sh" data
 case $SYSTEM in
     seferbekov) train_seferbekov ;;
-    ntechlab) train_other ntechlab_large_crop_tf_efficientnet_b0_ns 4 ;;
-    medics) train_other medics_res10 7 ;;
+    ntechlab) train_other ntechlab_large_crop_tf_efficientnet_b0_ns 5 ;;
+    medics) train_other medics_res10 23 ;;
 esac
 
 step "5/6 Scores of the held-out videos, of parts 0 to 2"
