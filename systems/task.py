@@ -84,9 +84,9 @@ class Task(Protocol):
     def check_batches(self, least: int) -> None:
         """Raises InputError where the smallest batch of an epoch, over all processes, has too few samples."""
 
-    def create_network(self) -> nn.Module:
-        """To be trained, on the CPU, with weights from PyTorch's generator, which has been seeded. Raises
-        PretrainedWeightsError."""
+    def create_network(self, *, replaced: bool = False) -> nn.Module:
+        """To be trained, on the CPU, with weights from PyTorch's generator, which has been seeded, or with pretrained
+        ones, but where all will be `replaced` by a checkpoint's. Raises PretrainedWeightsError."""
 
     def training_data(self, rows: Sequence[Any], epoch: int) -> Dataset:
         """Of what `rows` gave: dicts that `systems.sample_loading.collate` makes batches of. A sample's draws come from

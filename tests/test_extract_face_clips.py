@@ -406,4 +406,4 @@ def test_the_system_of_preprocess_data(tmp_path):
     assert (root / "train_minivideos_df.csv").exists() and not (tmp_path / "folds.csv").exists()
     environment["SYSTEM"] = "nobody"
     finished = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert finished.returncode == 1 and "SYSTEM=nobody: no stages are known for it" in finished.stderr
+    assert finished.returncode == 2 and "SYSTEM=nobody: there is no such system" in finished.stderr

@@ -250,8 +250,8 @@ def test_all_stages_by_the_script(tmp_path):
 
 def test_a_system_that_is_not_known(root):
     finished = prepare(root, "toy")
-    assert finished.returncode == 1 and finished.stdout == ""
-    assert finished.stderr.startswith("error: SYSTEM=toy: no stages are known for it; use ")
+    assert finished.returncode == 2 and finished.stdout == ""
+    assert finished.stderr.startswith("error: SYSTEM=toy: there is no such system; use ")
     assert finished.stderr.count("\n") == 1
 
 

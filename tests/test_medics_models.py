@@ -47,7 +47,7 @@ def test_eight_models():
 
 @pytest.mark.parametrize("size, lacking", [(8, (2, 3)), (7, (3, 3)), (1, (3, 3))])
 def test_same_padding(size, lacking):
-    padded = i3d._pad_same(torch.ones(1, 1, size, 4, 4), (7, 1, 3), (2, 2, 1))
+    padded = i3d.pad_same(torch.ones(1, 1, size, 4, 4), (7, 2, 3), (2, 2, 1))
     assert padded.shape[2:] == (size + sum(lacking), 4, 6)
     assert padded[0, 0, :, 0, 1].tolist() == [0] * lacking[0] + [1] * size + [0] * lacking[1]
 

@@ -1,5 +1,7 @@
 """Which detector is taken, and what its detections depend on."""
 
+import pickle
+
 import pytest
 
 from runtime.errors import InputError
@@ -35,5 +37,6 @@ def test_settings(tmp_path):
 def test_a_wrong_file(tmp_path):
     """As an error that can go to another process."""
     (tmp_path / DSFD_FILE).write_text("weights")
-    with pytest.raises(InputError, match=DSFD_FILE):
+    with pytest.raises(CheckpointError, match=DSFD_FILE) as error:
         training_detector(choose_detector(None, tmp_path), "cpu", 0)
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)

@@ -97,9 +97,12 @@ def test_copies(folder, module, capsys):
     content, source = read(path), read(folder / "trained" / f"b7_111_{STEM}_2")
     state = content.pop("state_dict")
     assert content == {
+        "system": "seferbekov",
         "network": "DeepFakeClassifier",
         "encoder": media.ENCODER,
         "input_size": 96,
+        "input": [1, 96, 96],
+        "normalize": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
         "epoch": 3,
         "bce_best": 0.25,
     }

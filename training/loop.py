@@ -62,8 +62,9 @@ def train(args: argparse.Namespace, config: Any, make_task: MakeTask, processes:
             f"{run.name}: {run.described_device}, {run.dtype}, {processes.world_size} process(es)".replace("torch.", "")
         )
         remove_leftovers_of(run)
-        trained = create_model(run)
-        position = resume(run, trained)
+        checkpoint = checkpoint_to_resume(run)
+        trained = create_model(run, replaced=bool(checkpoint))
+        position = resume(run, trained, checkpoint)
         if position.epoch >= run.epochs and position.validated:
             run.say(f"{run.name}: all {run.epochs} epochs are done{best_of(run, position)}")
             return 0
@@ -156,10 +157,10 @@ def remove_leftovers_of(run: Run) -> None:
                 remove_leftovers(path)
 
 
-def create_model(run: Run) -> Trained:
+def create_model(run: Run, *, replaced: bool) -> Trained:
     torch.manual_seed(run.task.seed)
     try:
-        model = run.task.create_network()
+        model = run.task.create_network(replaced=replaced)
     except PretrainedWeightsError as error:
         raise InputError(f"{error} Or set pretrained to false in {run.args.config}") from error
     model = model.to(run.device)
@@ -169,12 +170,18 @@ def create_model(run: Run) -> Trained:
     return Trained(model=model, optimizer=create_optimizer(run.config.optimizer, model), scaler=scaler)
 
 
-def resume(run: Run, trained: Trained) -> Position:
+def checkpoint_to_resume(run: Run) -> str:
+    """The file that --resume tells, or nothing."""
     path = run.args.resume
     if not path and (run.args.from_zero or run.args.zero_score):
         raise InputError("--from-zero and --zero-score: say what to take of a checkpoint; name it with --resume")
     if path == "auto":
         path = str(run.path("last")) if os.path.exists(run.path("last")) else ""
+    return path
+
+
+def resume(run: Run, trained: Trained, path: str) -> Position:
+    """Take what is in a checkpoint, if there is one."""
     if not path:
         return Position()
     position = trained.load(path, run.task, run.settings, epochs=run.epochs, from_zero=run.args.from_zero)

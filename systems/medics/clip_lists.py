@@ -39,7 +39,7 @@ def read_clips(root: str | os.PathLike) -> list[Clip]:
     both."""
     names_of = {label: set(_listed(os.path.join(root, BY_LABEL, folder))) for folder, label in LABELS.items()}
     clips = []
-    for part in sorted(_listed(os.path.join(root, BY_PART))):
+    for part in sorted(name for name in _listed(os.path.join(root, BY_PART)) if not name.startswith(".")):
         for name in sorted(_listed(os.path.join(root, BY_PART, part))):
             match = _CLIP_NAME.fullmatch(name)
             if not match:

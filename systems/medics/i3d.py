@@ -83,7 +83,7 @@ class Unit(nn.Module):
         self.bn = nn.BatchNorm3d(out, eps=1e-3, momentum=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = _pad_same(x, self.conv3d.kernel_size, self.conv3d.stride)
+        x = pad_same(x, self.conv3d.kernel_size, self.conv3d.stride)
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
@@ -106,13 +106,16 @@ class SamePool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.max_pool3d(_pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
+        return F.max_pool3d(pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
-def _pad_same(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
-    """Zeros around time, height and width: half of what the last window lacks before, the rest after."""
+def pad_same(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
+    """Zeros around time, height and width: half of what the last window lacks before, the rest after. No kernel may be
+    smaller than its stride. A tracer can follow the arithmetic for any size."""
+    if max(kernel) == 1:
+        return x
     padding: list[int] = []
-    for size, k, s in zip(x.shape[2:], kernel, stride, strict=True):
-        lacking = max(k - (size % s or s), 0)
+    for axis, (k, s) in enumerate(zip(kernel, stride, strict=True), start=2):
+        lacking = k - 1 - (x.shape[axis] - 1) % s
         padding = [lacking // 2, lacking - lacking // 2, *padding]  # PyTorch names the last axis first
-    return F.pad(x, padding) if any(padding) else x
+    return F.pad(x, padding)

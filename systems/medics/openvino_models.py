@@ -1,11 +1,10 @@
 """The networks on OpenVINO, for clips of any length: each is converted once and keeps one copy of its weights."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from engines.openvino_engine import OpenVinoNetwork
-from systems.medics.i3d import I3D, SamePool, Triple, Unit
+from systems.medics.i3d import I3D, SamePool, Triple, Unit, pad_same
 from systems.medics.models import ModelSpec
 
 _EXAMPLE_FRAMES = 9  # of the clip that is traced: the fewest that all networks can take
@@ -65,15 +64,11 @@ def _padded(layer: nn.Conv3d | nn.MaxPool3d) -> nn.Module:
 
 
 class SamePadding(nn.Module):
-    """I3D's padding for kernels that are not smaller than their strides, in arithmetic that a tracer can follow."""
+    """I3D's padding as a layer."""
 
     def __init__(self, kernel: Triple, stride: Triple):
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        padding: list[int] = []
-        for axis, (k, s) in enumerate(zip(self.kernel, self.stride, strict=True), start=2):
-            lacking = k - 1 - (x.shape[axis] - 1) % s
-            padding = [lacking // 2, lacking - lacking // 2, *padding]  # PyTorch names the last axis first
-        return F.pad(x, padding)
+        return pad_same(x, self.kernel, self.stride)

@@ -156,13 +156,13 @@ class MedicsTask:
     def check_batches(self, least: int) -> None:
         """Feature maps of a clip, and of a frame of 256 pixels, have enough numbers for any batch norm."""
 
-    def create_network(self) -> FaceModel:
+    def create_network(self, *, replaced: bool = False) -> FaceModel:
         config = self._config
         self._model = starting_model(
             config.model,
             seed=self.seed,
-            pretrained=config.pretrained,
-            init=self._init,
+            pretrained=config.pretrained and not replaced,
+            init=None if replaced else self._init,
             folder=self._starting_weights,
             shortcut_gradient=config.shortcut_gradient,
         )

@@ -95,10 +95,10 @@ class NtechlabTask:
     def check_batches(self, least: int) -> None:
         """A pair is many images: any batch will do."""
 
-    def create_network(self) -> nn.Module:
-        network = create_network(
-            self._config.role, self._config.encoder, self._config.pretrained, self._config.bn_momentum
-        )
+    def create_network(self, *, replaced: bool = False) -> nn.Module:
+        config = self._config
+        pretrained = config.pretrained and not replaced
+        network = create_network(config.role, config.encoder, pretrained, config.bn_momentum)
         return network if self._config.role == "seq" else network.to(memory_format=torch.channels_last)
 
     def training_data(self, rows: Sequence[tuple[str, str]], epoch: int) -> Dataset:

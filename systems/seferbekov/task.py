@@ -159,8 +159,9 @@ class SeferbekovTask:
                 "this size; raise optimizer.batch_size by one, or size"
             )
 
-    def create_network(self) -> nn.Module:
-        model = NETWORKS[self._config.network](self._config.encoder, pretrained=self._config.pretrained)
+    def create_network(self, *, replaced: bool = False) -> nn.Module:
+        pretrained = self._config.pretrained and not replaced
+        model = NETWORKS[self._config.network](self._config.encoder, pretrained=pretrained)
         model.encoder.classifier.requires_grad_(False)  # timm's own, which is never called: DDP would wait for it
         return model.to(memory_format=torch.channels_last)
 

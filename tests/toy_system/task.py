@@ -64,7 +64,7 @@ class ToyTask:
     def check_batches(self, least: int) -> None:
         pass
 
-    def create_network(self) -> nn.Module:
+    def create_network(self, *, replaced: bool = False) -> nn.Module:
         return toy.ToyNetwork()
 
     def training_data(self, rows: Sequence[Video], epoch: int) -> Dataset:
