@@ -91,8 +91,9 @@ print(resident() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
 def test_memory_for_a_clip_is_given_back():
-    """Megabytes more than before, in processes of their own: an allocator keeps what other tests have used."""
+    """Megabytes more than before, in processes of their own: an allocator keeps what other tests have used. The first
+    layer's result alone is 40 MB; layers that are made ready for a length stay in both."""
     command = [sys.executable, "-c", MEASURE]
     runs = [subprocess.Popen([*command, how], cwd=ROOT, stdout=subprocess.PIPE, text=True) for how in ("given", "kept")]
     given, kept = (float(run.communicate(timeout=120)[0]) for run in runs)
-    assert given < kept / 3 and kept > 30
+    assert kept - given > 30
