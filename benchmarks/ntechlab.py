@@ -30,7 +30,7 @@ from runtime.memory import MemoryBudget, default_budget
 from systems.ntechlab.dataset import TrackPairDataset
 from systems.ntechlab.published_files import read_track_pairs
 from systems.ntechlab.system import NtechlabPredictor
-from systems.ntechlab.task import PAIRS_FILE, TRACKS_FOLDER
+from systems.ntechlab.track_crops import PAIRS_FILE, TRACKS_FOLDER
 from systems.system import Machine
 
 _PAIRS = 8  # a batch

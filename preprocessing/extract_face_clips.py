@@ -29,12 +29,10 @@ from preprocessing.face_boxes import SEARCH, BoxFinder, Row, boxes_file, check_r
 from preprocessing.stage import DETECTOR_MODULES, Item, Made, Stage, add_common_flags, add_device_flag, run_stage
 from runtime.command import run_command
 from runtime.ranks import Ranks
-from systems.medics.clip_files import ENCODER, MOST_OPEN, write_clips
+from systems.medics.clip_files import BY_LABEL, BY_PART, ENCODER, LABELS, MOST_OPEN, write_clips
 from systems.medics.clips import CHUNK, SHORTEST, ClipPlan, cut_clips, plan_clips
 from systems.medics.volumes import FRAME_STEP
 
-BY_PART, BY_LABEL = "face_videos_by_part", "face_videos_by_real_fake"
-LABELS = {False: "REAL", True: "FAKE"}
 _SEEN_OUTSIDE = 4  # pixels at half size, the width of a cell: boxes that leave the frame by less are usual
 
 
@@ -118,7 +116,7 @@ def place_of(root: Path, video: Video) -> Place:
         folder=(BY_PART, part),
         video_id=video.id,
         names=rf"{re.escape(video.name)}_[0-9]+_[0-9]+\.mp4(\.short)?",
-        links=tuple((BY_LABEL, label, f"{part}_") for label in LABELS.values()),
+        links=tuple((BY_LABEL, label, f"{part}_") for label in LABELS),
     )
 
 

@@ -37,10 +37,9 @@ from runtime.command import run_command
 from runtime.errors import OutputError
 from runtime.files import remove_leftovers, whole_file
 from runtime.ranks import Ranks
-from systems.medics.clip_files import ENCODER, write_clips
+from systems.medics.clip_files import ENCODER, MINI_VIDEOS, TABLE, write_clips
 from systems.medics.mini_videos import LENGTH, MiniVideoPlan, cut_mini_videos, draw_start, plan_mini_videos
 
-FOLDER, TABLE = "mini-videos", "train_minivideos_df.csv"
 COLUMNS = ("vidfile", "filename", "video_label", "split", "original", "train_part", "part", "label")
 VALIDATION_PARTS = range(45, 50)
 _SEED_OF_VALIDATION = 88  # as published
@@ -92,7 +91,7 @@ def extract(args: argparse.Namespace, ranks: Ranks) -> int:
     }
     stage = Stage(
         name="mini videos",
-        output=FOLDER,
+        output=MINI_VIDEOS,
         settings=settings,
         list_items=partial(list_items, root, given, settings),
         make_work=partial(
@@ -123,7 +122,7 @@ def list_items(root: Path, given: Path | None, settings: dict, data: DataRoot) -
 
 def place_of(root: Path, video: Video) -> Place:
     part, name = re.escape(video.part), re.escape(video.name.removesuffix(".mp4"))
-    return Place(root=root, folder=(FOLDER,), video_id=video.id, names=rf"([0-9]{{2,}}|{part})_{name}_[0-9]+\.mp4")
+    return Place(root=root, folder=(MINI_VIDEOS,), video_id=video.id, names=rf"([0-9]{{2,}}|{part})_{name}_[0-9]+\.mp4")
 
 
 def make_work(make_finder: Callable[[], BoxFinder], settings: dict) -> Callable[[Task], Made]:
@@ -183,7 +182,7 @@ def describe(file: str, plan: MiniVideoPlan, length: int) -> dict:
 
 def check_table(root: Path) -> None:
     """Raises OutputError where a table is in the way that no run can have written."""
-    table, journal = root / TABLE, root / ".preprocessing" / f"{FOLDER}.jsonl"
+    table, journal = root / TABLE, root / ".preprocessing" / f"{MINI_VIDEOS}.jsonl"
     if os.path.lexists(table) and not journal.exists():
         raise OutputError(f"{table}: is there, and no run of this stage has made that; move it elsewhere")
 

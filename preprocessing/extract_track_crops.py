@@ -38,10 +38,17 @@ from systems.ntechlab.enlarged_box import is_empty
 from systems.ntechlab.published_files import read_aligned_tracks as read_published
 from systems.ntechlab.published_files import write_track_pairs
 from systems.ntechlab.steady_frames import steady
-from systems.ntechlab.track_crops import DETECTIONS, SEED, TrackCrops, pair_folders, plan_track_crops
+from systems.ntechlab.track_crops import (
+    DETECTIONS,
+    PAIRS_FILE,
+    SEED,
+    TRACKS_FOLDER,
+    TrackCrops,
+    pair_folders,
+    plan_track_crops,
+)
 from systems.ntechlab.track_files import FORMATS, Size, read_aligned_tracks
 
-OUTPUT = "tracks"
 _FOLDERS_AT_ONCE = 100  # of a video, written side by side: each holds some open files
 
 
@@ -96,7 +103,7 @@ class Plan:
 
     def _last(self, crops: Sequence[TrackCrops]) -> Path:
         """The folder that tells whether a video's are all there: one that is missing, or the last."""
-        folders = [self.root / OUTPUT / each.folder for each in crops]
+        folders = [self.root / TRACKS_FOLDER / each.folder for each in crops]
         return next((folder for folder in folders if not folder.is_dir()), folders[-1])
 
 
@@ -120,7 +127,7 @@ def extract(args: argparse.Namespace, ranks: Ranks) -> int:
     plan = Plan(root=Path(args.root_dir), published=args.format == "published")
     stage = Stage(
         name="track_crops",
-        output=OUTPUT,
+        output=TRACKS_FOLDER,
         settings={"seed": SEED, "reader": READER},
         list_items=plan.list_items,
         make_work=make_work,
@@ -178,7 +185,8 @@ def _cut(task: Task, crops: Sequence[TrackCrops]) -> int:
 
     images = 0
     with ExitStack() as stack:
-        folders = [stack.enter_context(new_folder(task.root / OUTPUT / each.folder, task.root)) for each in crops]
+        tracks = task.root / TRACKS_FOLDER
+        folders = [stack.enter_context(new_folder(tracks / each.folder, task.root)) for each in crops]
         frames = iter_all_frames(task.path, wanted)
         for index, frame in steady(task.path, frames):
             height, width = frame.shape[:2]
@@ -202,9 +210,9 @@ def _other_video(path: str, what: str) -> ItemError:
 
 def write_pairs(plan: Plan) -> None:
     """List the pairs of folders that are there. Raises InputError where there is none."""
-    there = [each.folder for each in plan.crops if (plan.root / OUTPUT / each.folder / "0.png").is_file()]
+    there = [each.folder for each in plan.crops if (plan.root / TRACKS_FOLDER / each.folder / "0.png").is_file()]
     pairs = pair_folders(there, plan.pairs)
-    path = plan.root / "track_pairs.txt"
+    path = plan.root / PAIRS_FILE
     if not pairs:
         raise InputError(f"{path}: there is no pair to list; mend what is named above")
     remove_leftovers(path)

@@ -16,7 +16,7 @@ import pytest
 
 from faces.video import iter_frames
 from preprocessing import extract_mini_videos
-from preprocessing.extract_mini_videos import FOLDER, TABLE, balanced, generator_of
+from preprocessing.extract_mini_videos import MINI_VIDEOS, TABLE, balanced, generator_of
 from systems.medics import clip_files
 from systems.medics.clip_files import clip_length, read_clip
 from systems.medics.mini_videos import cut_mini_videos, draw_start, plan_mini_videos
@@ -52,7 +52,7 @@ def run(root, *flags, workers=1):
 
 
 def outputs(root):
-    return {**data.files(root / FOLDER), TABLE: (root / TABLE).read_bytes()}
+    return {**data.files(root / MINI_VIDEOS), TABLE: (root / TABLE).read_bytes()}
 
 
 def cut(root, settings=SETTINGS):
@@ -65,7 +65,7 @@ def table(root):
 
 
 def record(root, video):
-    return json.loads((root / FOLDER / f"{video}.json").read_text())["videos"]
+    return json.loads((root / MINI_VIDEOS / f"{video}.json").read_text())["videos"]
 
 
 def test_mini_videos_and_their_table(root, capsys):
@@ -75,7 +75,7 @@ def test_mini_videos_and_their_table(root, capsys):
     assert "  note: empty: no face is there from frame " in out
     names = [f"07_{video}_{face}.mp4" for video in ("a", "b", "small") for face in (0, 1)]
     records = [f"{video}.json" for video in ("a", "b", "empty", "small")]
-    assert sorted(path.name for path in (root / FOLDER).iterdir()) == sorted([*names, *records])
+    assert sorted(path.name for path in (root / MINI_VIDEOS).iterdir()) == sorted([*names, *records])
     rows = table(root)
     assert [row["vidfile"] for row in rows] == names
     assert rows[0] == {
@@ -93,7 +93,7 @@ def test_mini_videos_and_their_table(root, capsys):
     before = outputs(root)
     assert run(root) == 0 and outputs(root) == before
     assert "4 to do, 4 of them done before" in capsys.readouterr().out
-    (root / FOLDER / "07_b_1.mp4").unlink()
+    (root / MINI_VIDEOS / "07_b_1.mp4").unlink()
     assert run(root, workers=2) == 0 and outputs(root) == before
     assert run(root, "--seed", "1") == 0 and outputs(root) != before
 
@@ -105,7 +105,7 @@ def test_a_fake_takes_the_boxes_of_its_original(root):
     wanted = range(start, start + 50)
     frames = iter_frames(root / PART / "b.mp4", lambda count: wanted)
     pictures = [picture for plan, picture in cut_mini_videos(plans, frames) if plan.face == 1]
-    written = read_clip(root / FOLDER / "07_b_1.mp4", 0, 50, any_size=True)
+    written = read_clip(root / MINI_VIDEOS / "07_b_1.mp4", 0, 50, any_size=True)
     assert written.shape == np.shape(pictures)
     errors = [np.abs(written[: 50 - late].astype(int) - np.stack(pictures)[late:]).mean() for late in (0, 4, 8)]
     assert errors[0] < 5 and errors == sorted(errors) and errors[2] > 2 * errors[0]  # H.264 leaves that of noise
@@ -133,7 +133,7 @@ def test_few_frames(tmp_path, frames):
         assert made.warnings == ["no face is there from frame 0 on for 50 frames: no mini video is made of it"]
     else:
         assert made.warnings == ["has 40 frames, fewer than 50: its mini videos are as short"]
-        assert clip_length(root / FOLDER / "07_a_0.mp4") == 30
+        assert clip_length(root / MINI_VIDEOS / "07_a_0.mp4") == 30
 
 
 def test_what_cannot_be_used(root):
@@ -172,9 +172,9 @@ def test_links_and_what_no_run_has_made(root, tmp_path, capsys):
     assert f"error: {root / TABLE}: is there, and no run of this stage has made that" in capsys.readouterr().err
     (root / TABLE).unlink()
     (tmp_path / "elsewhere").mkdir()
-    (root / FOLDER).symlink_to(tmp_path / "elsewhere")
+    (root / MINI_VIDEOS).symlink_to(tmp_path / "elsewhere")
     assert run(root) == 1
-    assert f"error: {root / FOLDER}: is a link" in capsys.readouterr().err
+    assert f"error: {root / MINI_VIDEOS}: is a link" in capsys.readouterr().err
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
@@ -207,7 +207,7 @@ def test_the_published_mini_videos(tmp_path, monkeypatch):
     assert [each.counts for each in made.values()] == [{"mini videos": 1, "frames": 50}] * 2
     assert record(root, "634")[0]["side"] == expected["faces"][0]["side"]
     stored = np.load(GOLDEN / "634.npz")
-    clip = read_clip(root / FOLDER / "00_634_0.mp4", 0, 50)
+    clip = read_clip(root / MINI_VIDEOS / "00_634_0.mp4", 0, 50)
     for k in (0, 25, 49):
         fingerprint = cv2.resize(clip[k].astype(float), (16, 16), interpolation=cv2.INTER_AREA)
         np.testing.assert_allclose(fingerprint, stored[f"mini{expected['start']}_0_frame{k}"], atol=0.01)
@@ -222,7 +222,7 @@ def test_killed_at_random_and_started_again(root, tmp_path):
     assert subprocess.run(command, capture_output=True).returncode == 0
     whole, expected, names = time.time() - started, outputs(root), sorted(os.listdir(root))
     for _ in range(4):
-        shutil.rmtree(root / FOLDER)
+        shutil.rmtree(root / MINI_VIDEOS)
         (root / TABLE).unlink()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(whole * draw.uniform(0.3, 0.95))

@@ -15,7 +15,7 @@ from systems import registry
 from systems.ntechlab.checkpoints import load_classifier, published_keys
 from systems.ntechlab.mixup import mix_clips, mix_frames, mixup_loss
 from systems.ntechlab.models import TemporalExpansion
-from systems.ntechlab.task import PAIRS_FILE
+from systems.ntechlab.track_crops import PAIRS_FILE
 from systems.task import Asked
 from tests.ntechlab import GOLDEN, fixed_checkpoint, golden
 from training.config import parse_config, read_config, schedule_of

@@ -18,6 +18,11 @@ from faces.video import iter_all_frames, iter_frames
 from runtime.errors import ItemError
 from systems.medics.clips import SIZE
 
+# in a data root
+BY_PART, BY_LABEL = "face_videos_by_part", "face_videos_by_real_fake"
+MINI_VIDEOS, TABLE = "mini-videos", "train_minivideos_df.csv"
+LABELS = ("REAL", "FAKE")  # by the label, of which 1 is fake
+
 RATE = 25  # frames a second
 ENCODER = 1  # raised when the same pictures give other bytes than before
 MOST_OPEN = 4  # encoders at a time; each holds 35 MB, as it looks ahead

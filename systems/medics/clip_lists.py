@@ -17,10 +17,8 @@ from faces.containers import video_id
 from runtime import limits
 from runtime.errors import InputError
 from runtime.files import open_file
+from systems.medics.clip_files import BY_LABEL, BY_PART, LABELS, MINI_VIDEOS, TABLE
 
-BY_PART, BY_LABEL = "face_videos_by_part", "face_videos_by_real_fake"
-MINI_VIDEOS, TABLE = "mini-videos", "train_minivideos_df.csv"
-LABELS = {"REAL": 0, "FAKE": 1}  # 1 is fake
 _CLIP_NAME = re.compile(r"(.+)_[0-9]+_[0-9]+\.mp4")  # what comes first is a video's name, of any container
 _COLUMNS = ("vidfile", "filename", "part", "label")
 
@@ -37,7 +35,7 @@ class Clip(NamedTuple):
 def read_clips(root: str | os.PathLike) -> list[Clip]:
     """The clips of a data root, by part and name. Raises InputError where there are none, or one has no label or
     both."""
-    names_of = {label: set(_listed(os.path.join(root, BY_LABEL, folder))) for folder, label in LABELS.items()}
+    names_of = {label: set(_listed(os.path.join(root, BY_LABEL, folder))) for label, folder in enumerate(LABELS)}
     clips = []
     for part in sorted(name for name in _listed(os.path.join(root, BY_PART)) if not name.startswith(".")):
         for name in sorted(_listed(os.path.join(root, BY_PART, part))):

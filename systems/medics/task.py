@@ -91,7 +91,9 @@ class MedicsTask:
         clips = read_clips(asked.data_dir) if self._spec.is_3d else read_mini_videos(asked.data_dir)
         held_out = [clip for clip in clips if is_held_out(clip.part, config.held_out_parts)]
         others = [clip for clip in clips if not is_held_out(clip.part, config.held_out_parts)]
-        self._by_class = self._classes(others, "other parts")
+        parts = f"held_out_parts {config.held_out_parts}"
+        what, remedy = f"other parts than {parts} of {asked.config_file}", "prepare more videos, or hold out others"
+        self._by_class = self._classes(others, what, remedy)
         self.held_out = self._balanced(held_out) if held_out else []
         if config.held_out_parts and not held_out:
             raise InputError(
@@ -103,21 +105,16 @@ class MedicsTask:
         self.batches_per_epoch = self._count_batches()
         self._model: FaceModel | None = None
 
-    def _classes(self, clips: Sequence[Clip], what: str) -> dict[int, list[Clip]]:
+    def _classes(self, clips: Sequence[Clip], what: str, remedy: str) -> dict[int, list[Clip]]:
         by_class = {FAKE: [clip for clip in clips if clip.label], REAL: [clip for clip in clips if not clip.label]}
         if not all(by_class.values()):
             lacking = "fakes" if by_class[REAL] else "real clips"
-            raise InputError(
-                f"{self._asked.data_dir}: {what} than held_out_parts {self._config.held_out_parts} of "
-                f"{self._asked.config_file} have no {lacking}; prepare more videos, or hold out others"
-                if what == "other parts"
-                else f"{self._asked.data_dir}: {what} {self._config.held_out_parts} have no {lacking}; hold out others"
-            )
+            raise InputError(f"{self._asked.data_dir}: {what} have no {lacking}; {remedy}")
         return by_class
 
     def _balanced(self, clips: Sequence[Clip]) -> list[Clip]:
         """All reals, and as many fakes, the same in each validation."""
-        by_class = self._classes(clips, "held_out_parts")
+        by_class = self._classes(clips, f"held_out_parts {self._config.held_out_parts}", "hold out others")
         buckets = RealFakeBuckets(reals=len(by_class[REAL]), fakes=len(by_class[FAKE]))
         draws = (buckets.sample(index, generator_of(_HELD_OUT_SEED, 0, index)) for index in range(len(buckets)))
         return list(dict.fromkeys(by_class[label][number] for label, number in draws))

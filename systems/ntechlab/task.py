@@ -22,11 +22,11 @@ from systems.ntechlab.dataset import SAMPLED_FRAMES, HeldOutTrack, TrackDataset,
 from systems.ntechlab.mixup import draw_shares, mix_clips, mix_frames, mixup_loss
 from systems.ntechlab.models import BN_MOMENTUM, ENCODERS, PUBLISHED_ENCODER, ROLES, create_network
 from systems.ntechlab.published_files import read_track_pairs
+from systems.ntechlab.track_crops import PAIRS_FILE, TRACKS_FOLDER
 from systems.passes import of_passes
 from systems.task import Asked, Losses, Step
 
 OPTIONS = ()
-PAIRS_FILE, TRACKS_FOLDER = "track_pairs.txt", "tracks"  # in a data root
 _SHOWN_SAMPLES = 16
 
 

@@ -15,6 +15,7 @@ from systems.ntechlab.enlarged_box import Corners, enlarged_box
 from systems.ntechlab.tracking import BBox
 
 SEED = 0xDEADFACE  # of the published run
+PAIRS_FILE, TRACKS_FOLDER = "track_pairs.txt", "tracks"  # in a data root
 FRAMES = 50  # of a folder
 DETECT_EVERY = 6  # frames of a video, for training
 DETECTIONS = FRAMES // DETECT_EVERY  # that the frames of a folder must have
