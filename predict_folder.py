@@ -33,19 +33,33 @@ from inference.results import (
     fingerprint,
     summarise,
     write_faces,
+    write_intervals,
     write_submission,
     write_summary,
+    write_tracks,
 )
-from runtime.command import positive, run_command, worker_count
+from inference.video_people import Person, people_of
+from runtime.command import number_above, positive, run_command, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, printable
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
 from systems.checkpoints import file_digest
-from systems.registry import DEFAULT, SYSTEMS, add_flags, checkpoint_path, load_predictor, options_of, system_of
+from systems.registry import (
+    DEFAULT,
+    SYSTEMS,
+    add_flags,
+    checkpoint_path,
+    load_predictor,
+    options_of,
+    strategies,
+    system_of,
+)
+from systems.sample import GiveVerdict, HowScored
 from systems.system import Machine, Predictor
+from systems.tracks import PERSON, how_by_person, verdict_by_person
 
-_RESULTS_FORMAT = 3  # raised whenever the same settings would give other scores than before
+_RESULTS_FORMAT = 4  # raised whenever the same settings would give other scores, or other facts, than before
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,6 +76,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="also write an HTML page: a table of the videos, their faces and scores over time.\n"
         "Its pictures of faces are read from the videos again, which takes about as long as the first time.",
+    )
+    arg(
+        "--strategy",
+        choices=strategies(),
+        help="from a video's faces to its score: a rule of the winner's system (default: confident), or, for every\n"
+        "system, person: each person is scored alone by the system's rule, and the highest counts",
+    )
+    arg(
+        "--tracks-csv",
+        metavar="FILE",
+        help="also write a row for each person: when, where, each model's score and all models'",
+    )
+    arg(
+        "--intervals-csv",
+        metavar="FILE",
+        help="also write when a person's score is above --interval-threshold: start and end in seconds, peak",
+    )
+    arg(
+        "--interval-threshold",
+        type=number_above(0, 1),
+        default=0.5,
+        metavar="P",
+        help="of a person's score, smoothed over 0.8 seconds (default: 0.5)",
     )
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
     arg(
@@ -125,7 +162,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
 
     # list the work and skip what is done
     try:
-        outputs = [path for path in (args.output, args.faces_csv, args.report) if path]
+        outputs = [args.output, *asked_for(args).values()]
         listing = list_videos(args.test_dir, only_mp4=args.only_mp4, outputs=outputs)
         videos = listing.videos
         check_checkpoints(args.weights_dir, args.models)
@@ -155,7 +192,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         ranks.broadcast((system, todo))
         for result in finished.values():
             if result.faces:
-                apply_verdict(result, predictor.verdict(args.models))
+                apply_verdict(result, verdict_of(args, predictor))
 
         # process
         if todo:
@@ -176,15 +213,21 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     write_submission(args.output, results)
     if args.faces_csv:
         write_faces(args.faces_csv, results, predictor.faces_table(args.models))
+    people = {result.video: _people(result, predictor, args) for result in results}
+    if args.tracks_csv:
+        write_tracks(args.tracks_csv, people, args.models)
+    if args.intervals_csv:
+        write_intervals(args.intervals_csv, people)
     summary = {
         **summarise(results, predictor.frames_per_video),
         "left_out": listing.left_out,
         "hidden": listing.hidden,
     }
-    write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": predictor.how.strategy})
+    how = how_scored(args, predictor)
+    write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": how.strategy})
     if args.report:
         workers = args.workers or available_cores()
-        write_report(args.report, results, dict(paths), settings=settings, how=predictor.how, workers=workers)
+        write_report(args.report, results, dict(paths), people, settings=settings, how=how, workers=workers)
     report(summary, args, predictor.frames_per_video, time.time() - started)
     return exit_code(results, args.strict, listing.left_out)
 
@@ -255,8 +298,31 @@ def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:
         "journal of --output": f"{stem}.{fingerprint(settings)}.jsonl",
         "summary of --output": f"{stem}.summary.json",
     }
-    asked_for = {"--faces-csv": args.faces_csv, "--report": args.report}
-    return {**files, **{flag: path for flag, path in asked_for.items() if path}}
+    return {**files, **asked_for(args)}
+
+
+def asked_for(args: argparse.Namespace) -> dict[str, str]:
+    """The outputs that a flag asks for, by the flag."""
+    flags = ("--faces-csv", "--tracks-csv", "--intervals-csv", "--report")
+    paths = {flag: getattr(args, flag[2:].replace("-", "_")) for flag in flags}
+    return {flag: path for flag, path in paths.items() if path}
+
+
+def verdict_of(args: argparse.Namespace, predictor: Predictor) -> GiveVerdict:
+    """From a video's faces to its score, as it was asked for."""
+    rule = predictor.verdict(args.models)
+    return verdict_by_person(rule, followed=predictor.follows_faces) if args.strategy == PERSON else rule
+
+
+def _people(result: VideoResult, predictor: Predictor, args: argparse.Namespace) -> list[Person]:
+    """Who is in a video."""
+    rule, followed = predictor.verdict(args.models), predictor.follows_faces
+    return people_of(result, rule, followed=followed, threshold=args.interval_threshold)
+
+
+def how_scored(args: argparse.Namespace, predictor: Predictor) -> HowScored:
+    """The same for a person to read."""
+    return how_by_person(predictor.how) if args.strategy == PERSON else predictor.how
 
 
 def build_pipeline(
@@ -280,7 +346,7 @@ def build_pipeline(
         failures_are_told("end what else runs on it, or use fewer --models or another --device"),
     ):
         opened = predictor.open(((name, checkpoint_path(args.weights_dir, name)) for name in bar), machine)
-    return Pipeline(opened.sampler, opened.models, predictor.verdict(args.models), workers=workers)
+    return Pipeline(opened.sampler, opened.models, verdict_of(args, predictor), workers=workers)
 
 
 def report(summary: dict, args: argparse.Namespace, frames_per_video: int | None, seconds: float) -> None:

@@ -2,6 +2,11 @@
 
 import numpy as np
 
+from faces.video import VideoInfo
+
+_ASSUMED_RATE = 30  # frames a second, of a video that does not say
+_TOLERANCE = 1e-4  # of the time between two moments: timestamps are rounded to their clock
+
 
 def evenly_spaced(frame_count: int, wanted: int) -> list[int]:
     """`wanted` frames from the first to the last, evenly (the reference's rule); all of them where there are fewer.
@@ -11,3 +16,16 @@ def evenly_spaced(frame_count: int, wanted: int) -> list[int]:
     if wanted >= frame_count:
         return list(range(frame_count))
     return sorted({int(index) for index in np.linspace(0, frame_count - 1, wanted, endpoint=True, dtype=int)})
+
+
+def spaced_in_time(info: VideoInfo, per_second: float) -> list[int]:
+    """`per_second` frames a second from the first on: of each moment the frame that is shown then. All frames of a
+    video that has no more."""
+    if len(info.times) == info.frame_count:
+        times = info.times - info.times[:1]
+    else:
+        times = np.arange(info.frame_count) / (info.rate or _ASSUMED_RATE)
+    lasts = np.diff(times)[-1:] if len(times) > 1 else 1 / per_second  # of the last frame nothing tells how long
+    moments = times * per_second - _TOLERANCE  # counted in moments
+    ends = np.append(moments[1:], moments[-1:] + lasts * per_second)
+    return np.flatnonzero(np.ceil(moments) < ends).tolist()

@@ -42,14 +42,23 @@ Select = Callable[[int], Iterable[int]]
 @dataclass(kw_only=True)
 class VideoInfo:
     """What is known of a video: its upright size in pixels, how many frames it shows, how many of these were asked for,
-    how many a second (None where it does not say), and what a person should know of it, in sentences."""
+    how many a second (None where it does not say), and what a person should know of it, in sentences. `times`: when its
+    frames are presented, in seconds of the file's own clock, float64 (n,); n is smaller than the number of frames where
+    the timestamps don't tell."""
 
     width: int = 0
     height: int = 0
     frame_count: int = 0
     wanted: int = 0
     rate: float | None = None
+    times: np.ndarray = field(default_factory=lambda: np.zeros(0))
     notes: list[str] = field(default_factory=list)
+
+    def seconds_of(self, index: int) -> float | None:
+        """Seconds from the first frame to that one: by their timestamps, else by the rate; None without both."""
+        if index < len(self.times):
+            return round(float(self.times[index] - self.times[0]), 6)
+        return round(index / self.rate, 6) if self.rate else None
 
 
 class VideoFrames(Iterator[Frame]):
@@ -205,6 +214,7 @@ def _scan(path: str, info: VideoInfo) -> _Scan:
         in_header = stream.frames
         info.width, info.height = stream.codec_context.width, stream.codec_context.height
         info.rate = float(stream.average_rate) if stream.average_rate else None
+        time_base = float(stream.time_base) if stream.time_base else None
         check_count(path, len(stream.index_entries))  # fragments have brought theirs by now
     scan = _Scan(
         track=track,
@@ -217,6 +227,8 @@ def _scan(path: str, info: VideoInfo) -> _Scan:
     if _is_decided(scan):
         scan.places = _places(scan, shown)
         scan.frame_count = int(shown.sum()) + missing
+        if scan.places is not None and time_base:
+            info.times = scan.pts[scan.places] * time_base
     else:
         scan.frame_count = _count_decoded(path, track) + missing
     check_count(path, scan.frame_count)

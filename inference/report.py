@@ -18,7 +18,9 @@ from string import Template
 import numpy as np
 
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
+from inference.report_lanes import lanes, name_of
 from inference.report_pictures import Pictures, scores_of_faces, with_pictures
+from inference.video_people import Person
 from runtime.errors import printable
 from runtime.files import whole_file
 from systems.sample import HowScored, ScoredFace
@@ -33,6 +35,7 @@ def write_report(
     path: str | os.PathLike,
     results: Sequence[VideoResult],
     paths: Mapping[str, str],
+    people: Mapping[str, Sequence[Person]],
     *,
     settings: dict,
     how: HowScored,
@@ -40,8 +43,9 @@ def write_report(
 ) -> None:
     """Write the page, whole or not at all: scored videos first, the highest score on top.
 
-    `paths` are the files by name of the video: the frames of a few faces are read again, by `workers` threads.
-    `settings` are the journal's, `how` the system's own words. The page is written video by video, as it may be large.
+    `paths` are the files by name of the video: the frames of a few faces are read again, by `workers` threads. `people`
+    are those in each video. `settings` are the journal's, `how` the system's own words. The page is written video by
+    video, as it may be large.
     Raises OutputError.
     """
     order = list(_STATUSES)
@@ -53,10 +57,10 @@ def write_report(
         open(temporary, "w", encoding="utf-8", newline="\n") as file,
     ):
         file.write(head)
-        with contextlib.closing(with_pictures(results, paths, workers)) as pictured:
+        with contextlib.closing(with_pictures(results, paths, people, workers)) as pictured:
             for result, pictures in pictured:
                 wanted = settings.get("frames_per_video", result.frames_wanted)
-                file.write(_video(result, pictures, models, wanted, how.strategy))
+                file.write(_video(result, pictures, people[result.video], models, wanted, how.strategy))
         file.write(tail)
 
 
@@ -98,7 +102,14 @@ def _digest(source: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
-def _video(result: VideoResult, pictures: Pictures, models: list[str], frames_wanted: int, strategy: str) -> str:
+def _video(
+    result: VideoResult,
+    pictures: Pictures,
+    people: Sequence[Person],
+    models: list[str],
+    frames_wanted: int,
+    strategy: str,
+) -> str:
     """A video's line of the table, and the one below it that opens."""
     score = f"{result.score:.4f}{_bar(result.score)}" if result.status == OK else "0.5 <small>unknown</small>"
     key = result.score if result.status == OK else ""  # without one it comes last, whichever way it is sorted
@@ -111,7 +122,8 @@ def _video(result: VideoResult, pictures: Pictures, models: list[str], frames_wa
         parts += [
             _plot(result, len(models), faces),
             _scores(result, models, strategy, faces),
-            _thumbnails(result, pictures, faces),
+            *lanes(result, people, strategy),
+            _thumbnails(result, pictures, people, faces),
         ]
     return (
         f'<tbody>\n<tr><th scope="row"><details><summary>{_text(result.video)}</summary></details></th>'
@@ -232,10 +244,25 @@ def _scores(result: VideoResult, models: list[str], strategy: str, faces: dict[i
     )
 
 
-def _thumbnails(result: VideoResult, pictures: Pictures, faces: dict[int, float]) -> str:
+def _thumbnails(result: VideoResult, pictures: Pictures, people: Sequence[Person], faces: dict[int, float]) -> str:
+    """The faces that are shown, person by person where there are several."""
+    note = f'<p class="note">No pictures: {_text(pictures.problem)}.</p>\n' if pictures.problem else ""
     crowded = any(face.face for face in result.faces)
+    if len(people) < 2:
+        return note + _faces(result, pictures, pictures.shown, faces, crowded)
+    parts = []
+    for person in people:
+        shown = [place for place in pictures.shown if place in set(person.places)]
+        if shown:
+            parts += [f"<h3>{name_of(person)}</h3>\n", _faces(result, pictures, shown, faces, crowded)]
+    return note + "".join(parts)
+
+
+def _faces(
+    result: VideoResult, pictures: Pictures, shown: Sequence[int], faces: dict[int, float], crowded: bool
+) -> str:
     items = []
-    for place in pictures.shown:
+    for place in shown:
         face = result.faces[place]
         when = f"frames {face.frames[0]} to {face.frames[-1]}" if len(face.frames) > 1 else f"frame {face.frame}"
         name = when + (f", face {face.face + 1}" if crowded else "")
@@ -248,5 +275,4 @@ def _thumbnails(result: VideoResult, pictures: Pictures, faces: dict[int, float]
         items.append(
             f'<li class="{_level(faces[place])}{strip}">{picture}<span>{name}</span> <b>{faces[place]:.3f}</b></li>\n'
         )
-    note = f'<p class="note">No pictures: {_text(pictures.problem)}.</p>\n' if pictures.problem else ""
-    return f'{note}<ul class="faces">\n{"".join(items)}</ul>\n'
+    return f'<ul class="faces">\n{"".join(items)}</ul>\n'

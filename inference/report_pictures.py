@@ -17,11 +17,13 @@ from faces.fit import isotropically_resize_image
 from faces.sampling import evenly_spaced
 from faces.video import VideoError, iter_frames
 from inference.pipeline import VideoResult
+from inference.video_people import Person
 from runtime.files import file_identity
 from systems.sample import ScoredFace
 
-_FACES = 10  # of a video that are shown, from the first to the last
+_FACES = 10  # of a video that are shown, from the first to the last of each person
 _HIGHEST = 2  # that are shown in any case, as a few faces that stand out would be missed
+_PEOPLE = 8  # who have pictures, those with the highest scores
 _STRIP = 5  # frames of a clip that are shown
 _SIDE = 96  # pixels of a thumbnail's longer side
 _QUALITY = 75  # WebP: 2 kB a face
@@ -39,14 +41,14 @@ class Pictures:
 
 
 def with_pictures(
-    results: Sequence[VideoResult], paths: Mapping[str, str], workers: int
+    results: Sequence[VideoResult], paths: Mapping[str, str], people: Mapping[str, Sequence[Person]], workers: int
 ) -> Iterator[tuple[VideoResult, Pictures]]:
     """Yield each result with its pictures, in the order given, with a progress bar. `paths` are the files by name of
-    the video; `workers` threads read one video each, and hold one frame of it at a time."""
+    the video, `people` who is in it; `workers` threads read one video each, and hold one frame of it at a time."""
 
     def pictures_of(item: tuple[int, VideoResult]) -> Pictures:
         number, result = item
-        return read_pictures(paths[result.video], result, wanted=number < _VIDEOS)
+        return read_pictures(paths[result.video], result, people[result.video], wanted=number < _VIDEOS)
 
     # not concurrent.futures: its threads would keep a run that is stopped alive until their videos are read
     with ThreadPool(workers) as pool:
@@ -54,9 +56,9 @@ def with_pictures(
         yield from zip(results, tqdm(pictures, desc="Report", total=len(results), unit="video"), strict=True)
 
 
-def read_pictures(path: str, result: VideoResult, wanted: bool = True) -> Pictures:
+def read_pictures(path: str, result: VideoResult, people: Sequence[Person], wanted: bool = True) -> Pictures:
     """Thumbnails of the faces that are shown. What can't be read any more has none."""
-    pictures = Pictures(shown=choose_faces(result))
+    pictures = Pictures(shown=choose_faces(result, people))
     if not result.faces:
         return pictures
     if not wanted:
@@ -83,11 +85,18 @@ def scores_of_faces(result: VideoResult) -> dict[int, float]:
     }
 
 
-def choose_faces(result: VideoResult) -> list[int]:
-    """Places of the faces to show, ascending: evenly spaced ones, and those with the highest scores."""
+def choose_faces(result: VideoResult, people: Sequence[Person]) -> list[int]:
+    """Places of the faces to show, ascending: evenly spaced ones of each person, and the highest scores; of all faces
+    where nobody could be followed."""
     scores = scores_of_faces(result)
-    places, highest = list(scores), np.argsort(list(scores.values()), kind="stable")[::-1][:_HIGHEST]
-    return sorted(places[number] for number in {*evenly_spaced(len(places), _FACES), *highest.tolist()})
+    highest = sorted(people, key=lambda person: -person.score)[:_PEOPLE]
+    groups = [[place for place in person.places if place in scores] for person in highest] or [list(scores)]
+    chosen: set[int] = set()
+    for places in groups:
+        by_score = sorted(places, key=lambda place: -scores[place])[: _HIGHEST if len(groups) == 1 else 1]
+        chosen |= {places[number] for number in evenly_spaced(len(places), max(2, _FACES // len(groups)))}
+        chosen.update(by_score)
+    return sorted(chosen)
 
 
 def _read_images(path: str, result: VideoResult, pictures: Pictures) -> None:

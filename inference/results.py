@@ -10,12 +10,13 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import TextIO
 
 from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, VideoResult
+from inference.video_people import Person
 from runtime.errors import OutputError
 from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file, write_json
 from runtime.journal import Journal
@@ -23,7 +24,8 @@ from systems.sample import FacesTable, ScoredFace
 
 _KEPT = "the scores are kept in the journal"
 _MOST = 2**31  # frames, faces, pixels
-_MAY_BE_LINKS = ("--output", "--faces-csv")  # what a user names is written where it leads to; other names are ours
+# what a user names is written where it leads to; other names are ours
+_MAY_BE_LINKS = ("--output", "--faces-csv", "--tracks-csv", "--intervals-csv")
 
 
 class ResultsJournal:
@@ -105,6 +107,7 @@ def _checked(record: dict, models: int) -> VideoResult:
             if type(face.model) is not int or not 0 <= face.model < models or not face.probabilities:
                 raise ValueError("not a model")
         _check_counts(face.step - 1)
+        _check_seconds(face.seconds)
         if not isinstance(face.flipped, bool) or not isinstance(face.role, str):
             raise ValueError("not a face")
     return result
@@ -119,7 +122,7 @@ def _record_of(face: ScoredFace) -> dict:
 
 
 def _face_of(record: dict) -> ScoredFace:
-    tuples = {name: tuple(record[name]) for name in ("bbox", "frames") if name in record}
+    tuples = {name: tuple(record[name]) for name in ("bbox", "frames", "seconds") if name in record}
     return ScoredFace(**{**record, **tuples})
 
 
@@ -143,6 +146,11 @@ def _check_counts(*numbers: object) -> None:
         raise ValueError("not counts")
 
 
+def _check_seconds(seconds: tuple) -> None:
+    if len(seconds) not in (0, 2) or not all(type(each) in (int, float) and 0 <= each <= _MOST for each in seconds):
+        raise ValueError("not the times of a first and a last frame")
+
+
 def _check_scores(*numbers: object, count: int = 1) -> None:
     if len(numbers) != count or not all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers):
         raise ValueError("not scores")
@@ -162,6 +170,30 @@ def write_faces(path: str | os.PathLike, results: Sequence[VideoResult], table: 
     """The faces that were scored, as the system tells of them."""
     rows = ([result.video, *row] for result in results for row in table.rows(result.faces))
     _write_csv(path, ["video", *table.columns], rows)
+
+
+def write_tracks(path: str | os.PathLike, people: Mapping[str, Sequence[Person]], models: Sequence[str]) -> None:
+    """A row for each person of each video: when it is seen, in frames and in seconds from the first frame, the median
+    of its boxes, what each model says of it, and all of them."""
+    told = ("track", "first_frame", "last_frame", "first_second", "last_second", "faces")
+    rows = (
+        [video, *(getattr(person, name) for name in told), *person.bbox, *person.model_scores, person.score]
+        for video, those in people.items()
+        for person in those
+    )
+    _write_csv(path, ["video", *told, "x1", "y1", "x2", "y2", *models, "score"], rows)
+
+
+def write_intervals(path: str | os.PathLike, people: Mapping[str, Sequence[Person]]) -> None:
+    """A row for each time in which a person's score is above the threshold: seconds from the video's first frame, and
+    the frames."""
+    rows = (
+        [video, person.track, interval.start, interval.end, interval.peak, interval.start_frame, interval.end_frame]
+        for video, those in people.items()
+        for person in those
+        for interval in person.intervals
+    )
+    _write_csv(path, ["video", "track", "start", "end", "peak", "start_frame", "end_frame"], rows)
 
 
 def summarise(results: Sequence[VideoResult], frames_per_video: int | None) -> dict:

@@ -1,6 +1,7 @@
 """How a command of this project begins and ends: torchrun's processes, signals, errors in one line, exit codes."""
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -58,6 +59,21 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
             end = "on" if most is None else f"to {most}"
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} {end}")
         return int(text)
+
+    return parse
+
+
+def number_above(least: float, most: float) -> Callable[[str], float]:
+    """The type of a flag that takes a number above `least`, to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least < value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number above {least:g}, to {most:g}")
+        return value
 
     return parse
 

@@ -7,17 +7,19 @@ those that were given. One that can be trained has a module `task` (systems/task
 
 import argparse
 import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from runtime import limits
 from runtime.errors import InputError
+from runtime.files import read_json
 from systems.checkpoints import read_checkpoint, shown
 from systems.system import Predictor, refuse_others_flags
 from systems.task import Asked, Task
+from systems.tracks import PERSON
 
 DEFAULT = "seferbekov"
 SYSTEMS = {name: f"systems.{name}" for name in ("seferbekov", "ntechlab", "medics")}  # their folders, as packages
@@ -28,8 +30,17 @@ def load_predictor(system: str, given: Mapping[str, Any], weights_dir: str) -> P
     """A system by name, with the options that were given. Raises InputError for one that is not its own, or does not
     fit."""
     module = _module(system)
+    if "strategy" in given and "strategy" not in module.OPTIONS:
+        if given["strategy"] != PERSON:
+            raise InputError(f"--strategy {given['strategy']}: system {system} has one rule of its own, and {PERSON}")
+        given = {name: value for name, value in given.items() if name != "strategy"}
     refuse_others_flags(system, module.OPTIONS, given)
     return module.predictor(given, weights_dir)
+
+
+def strategies() -> list[str]:
+    """All that --strategy takes: the rules of systems that have several, and the one by person, which each has."""
+    return [*(name for system in SYSTEMS for name in getattr(_module(system), "STRATEGIES", ())), PERSON]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Those of them that were given."""
-    names = {name for system in SYSTEMS for name in _module(system).OPTIONS}
+    names = {"strategy"}.union(*(_module(system).OPTIONS for system in SYSTEMS))
     return {name: value for name, value in vars(args).items() if name in names and value is not None}
 
 
@@ -69,7 +80,12 @@ def checkpoint_path(folder: str, name: str) -> str:
 def published_files(system: str) -> dict[str, Any]:
     """What is known of a system's published files, by name."""
     path = _PUBLISHED / f"{system}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["files"] if path.is_file() else {}
+    return read_json(path, limits.CONFIG)["files"] if path.is_file() else {}
+
+
+def published_from(system: str) -> str:
+    """Where a system's published files came from, in words."""
+    return read_json(_PUBLISHED / f"{system}.json", limits.CONFIG)["from"]
 
 
 def task_module(system: str) -> ModuleType:

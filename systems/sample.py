@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from faces.video import VideoInfo
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -38,8 +40,9 @@ class Sample:
         """The sample without its pixels, which may keep a whole frame in memory."""
         return replace(self, pixels=None)
 
-    def scored(self, probabilities: list[float]) -> "ScoredFace":
-        """With what the models made of it."""
+    def scored(self, probabilities: list[float], info: VideoInfo | None = None) -> "ScoredFace":
+        """With what the models made of it, and when it is shown, as far as the video tells."""
+        first, last = (info.seconds_of(index) if info else None for index in (self.frames[0], self.frames[-1]))
         return ScoredFace(
             frame=self.frames[0],
             face=self.track,
@@ -51,6 +54,7 @@ class Sample:
             model=self.model,
             role=self.role,
             step=self.step,
+            seconds=() if first is None or last is None else (first, last),
         )
 
 
@@ -58,7 +62,8 @@ class Sample:
 class ScoredFace:
     """A sample without its pixels, and its probabilities "fake": one for each model, or, where it is for one model, one
     for each of its outputs. `frame` is the first of its `frames`, which are named where there are several; `face` is
-    its track."""
+    its track. `seconds`: when the first and the last of its frames are shown, from the video's first; empty where that
+    is not known."""
 
     frame: int
     face: int
@@ -70,6 +75,7 @@ class ScoredFace:
     model: int | None = None
     role: str = ""
     step: int = 1
+    seconds: tuple[float, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -82,6 +88,8 @@ class Account:
     left_out: int = 0  # faces found in the frames that were looked at, and not scored
     at_face_limit: bool = False  # the limit of faces left some out
     notes: list[str] = field(default_factory=list)  # what a person should know of how the file is read
+    info: VideoInfo | None = None  # what is known of the file
+    searched: list[int] = field(default_factory=list)  # the frames that were looked at
     stopping: threading.Event = field(default_factory=threading.Event)  # set where the run is torn down
 
     def looked_at(self, frame: int) -> None:
@@ -89,6 +97,7 @@ class Account:
         self.check_stopped()
         self.frames += 1
         self.last_frame = frame
+        self.searched.append(frame)
 
     def check_stopped(self) -> None:
         """Raises Stopped where the run is torn down."""

@@ -39,12 +39,14 @@ class Predictor(Protocol):
     """A system with a user's options for a prediction by it.
 
     `how` tells a person; `frames_per_video` is how many frames are to be looked at, None where a video's
-    own length decides; `engines` those that can run its models, the fastest first.
+    own length decides; `engines` those that can run its models, the fastest first; `follows_faces`: whether a sample's
+    track is a person through time, rather than a face in its frame.
     """
 
     how: HowScored
     frames_per_video: int | None
     engines: Sequence[str]
+    follows_faces: bool
 
     def settings(self) -> Settings:
         """All that scores depend on, besides videos, models and machine."""

@@ -97,7 +97,7 @@ def finished(weights, tmp_path_factory):
 
 def test_faces(finished):
     rows = rows_of(finished.with_name("faces.csv"))
-    assert list(rows[0]) == [*COLUMNS, CLIPS, SQUARES]
+    assert list(rows[0]) == [*COLUMNS, CLIPS, SQUARES, "track"]
     assert [[row[name] for name in COLUMNS[:4]] for row in rows] == [
         ["face.mp4", "0", "0", "8"],
         ["late.mp4", "0", "6", "12"],

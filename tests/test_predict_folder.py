@@ -91,7 +91,9 @@ def folder(tmp_path_factory, face_video, noise_video):
 def finished(folder, weights_dir, tmp_path_factory):
     """One run over it all."""
     output = tmp_path_factory.mktemp("out") / "submission.csv"
-    args = arguments(weights_dir, folder, output, "--faces-csv", str(output.with_name("faces.csv")))
+    tables = [part for name in ("faces", "tracks", "intervals") for part in (f"--{name}-csv", f"{name}.csv")]
+    more = [part if part.startswith("--") else str(output.with_name(part)) for part in tables]
+    args = arguments(weights_dir, folder, output, *more, "--interval-threshold", "0.01")
     process = subprocess.run(command(*args), capture_output=True, text=True)
     return output, process
 
@@ -146,17 +148,57 @@ def test_summary_for_people(finished):
 def test_faces_csv(finished, folder):
     output, _ = finished
     header, *rows = read_csv(output.with_name("faces.csv"))
-    assert header == ["video", "frame", "face", "x1", "y1", "x2", "y2", "detector_score", "first", "second"]
+    assert header == ["video", "frame", "face", "x1", "y1", "x2", "y2", "detector_score", "first", "second", "track"]
     face = [row for row in rows if row[0] == "ok face.mp4"]
     assert [row[1:3] for row in face] == [["0", "0"], ["13", "0"], ["26", "0"], ["39", "0"]]
     for row in face:
         x1, y1, x2, y2 = map(int, row[3:7])
         assert 40 < x2 - x1 < 180 and 40 < y2 - y1 < 180 and float(row[7]) > 0.8
-    score = np.mean([[float(value) for value in row[8:]] for row in face])
+    assert {row[10] for row in face} == {""}  # it moves by twice its width from look to look
+    assert {row[10] for row in rows if row[0] == "ok odd.mp4"} == {"0"}
+    score = np.mean([[float(value) for value in row[8:10]] for row in face])
     label = dict(read_csv(output)[1:])["ok face.mp4"]
     assert float(label) == pytest.approx(score, abs=1e-6)
     assert sum(row[0] == "crowd.mp4" for row in rows) == 15  # 4 * 4 - 1
     assert any(int(row[3]) < 0 for row in rows if row[0] == "ok cut face.mp4")
+
+
+def test_tracks_csv_and_intervals_csv(finished):
+    output, _ = finished
+    header, *rows = read_csv(output.with_name("tracks.csv"))
+    told = ["video", "track", "first_frame", "last_frame", "first_second", "last_second", "faces"]
+    assert header == [*told, "x1", "y1", "x2", "y2", "first", "second", "score"]
+    people = {row[0]: row for row in rows}
+    person = people["ok odd.mp4"]
+    assert person[1:4] == ["0", "0", "7"] and person[6] == "4" and 0.2 < float(person[5]) < 0.3
+    assert float(person[13]) == pytest.approx(float(dict(read_csv(output)[1:])["ok odd.mp4"]), abs=1e-6)
+    assert float(person[13]) == pytest.approx((float(person[11]) + float(person[12])) / 2)
+    assert "crowd.mp4" not in people and "ok face.mp4" not in people  # seen once; too fast to be followed
+    header, *rows = read_csv(output.with_name("intervals.csv"))
+    assert header == ["video", "track", "start", "end", "peak", "start_frame", "end_frame"]
+    (interval,) = [row for row in rows if row[0] == "ok odd.mp4"]
+    assert interval[1] == "0" and interval[2] == "0.0" and interval[3] == person[5] and interval[5:] == ["0", "7"]
+
+
+def test_by_person_and_by_time(few, weights_dir, expected, tmp_path, capsys):
+    """One person: the same score, whichever way; other frames: another run."""
+    output, tracks = tmp_path / "s.csv", tmp_path / "t.csv"
+    args = arguments(weights_dir, few, output, "--strategy", "person", "--tracks-csv", str(tracks))
+    assert predict_folder.main(args) == 0
+    scores = dict(read_csv(output)[1:])
+    for row in read_csv(tracks)[1:]:
+        assert float(scores[row[0]]) == float(row[-1])  # the worst person's, and there is one
+    summary = json.loads(output.with_suffix(".summary.json").read_text())
+    assert summary["strategy"] == "person" and summary["settings"]["limit"] == "track"
+    args = arguments(weights_dir, few, output, "--strategy", "person", "--tracks-csv", str(tracks))
+    at = args.index("--frames-per-video")
+    args[at : at + 2] = ["--frames-per-second", "20"]
+    assert predict_folder.main(args) == 0
+    assert "done before" not in capsys.readouterr().out
+    frames = {row[0]: int(row[6]) for row in read_csv(tracks)[1:]}
+    assert frames and all(count != 4 for count in frames.values())
+    assert predict_folder.main([*args, "--frames-per-video", "4"]) == 1
+    assert "error: --frames-per-second and --frames-per-video: give one of them" in capsys.readouterr().err
 
 
 def test_rotation_is_applied(finished):
@@ -271,7 +313,7 @@ def test_order_and_number_of_models(few, weights_dir, expected, tmp_path, capsys
         assert predict_folder.main(args) == 0
         assert "done before" not in capsys.readouterr().out
         header, *rows = read_csv(faces)
-        assert header[8:] == models and all(len(row) == len(header) for row in rows)
+        assert header[8:] == [*models, "track"] and all(len(row) == len(header) for row in rows)
         for name in models:
             column = [row[8 + models.index(name)] for row in rows]
             assert columns.setdefault(name, column) == column

@@ -25,6 +25,7 @@ from inference import report_pictures
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult, apply_verdict
 from inference.report import write_report
 from inference.report_pictures import choose_faces, read_pictures
+from inference.video_people import people_of
 from runtime.errors import OutputError
 from runtime.files import file_identity
 from systems.sample import ScoredFace
@@ -50,6 +51,10 @@ def scored(video, scores, *, path="nowhere", box=BOX, models=2, step=1, **kwargs
     return result
 
 
+def people_in(result):
+    return people_of(result, verdict_by(STRATEGIES["mean"]), followed=False, threshold=0.5)
+
+
 def write(path, results, *, paths=None, models=MODELS, frames=4, **kwargs):
     paths = paths or {result.video: "nowhere" for result in results}
     settings = {
@@ -59,8 +64,9 @@ def write(path, results, *, paths=None, models=MODELS, frames=4, **kwargs):
         "precision": "fp32",
         "engine": "torch",
     }
-    how = SeferbekovPredictor(strategy="mean", frames_per_video=frames).how
-    write_report(path, results, paths, settings=settings, how=how, **kwargs)
+    predictor = SeferbekovPredictor(strategy="mean", frames_per_video=frames)
+    people = {result.video: people_in(result) for result in results}
+    write_report(path, results, paths, people, settings=settings, how=predictor.how, **kwargs)
     return path.read_text(encoding="utf-8")
 
 
@@ -218,17 +224,18 @@ def test_everything_is_in_the_file_and_the_policy_knows_it(path, face_video):
 
 
 def test_faces_that_are_shown():
-    assert choose_faces(VideoResult(video="a.mp4", status=NO_FACE)) == []
-    assert choose_faces(scored("a.mp4", [0.5] * 3)) == [0, 1, 2]
+    assert choose_faces(VideoResult(video="a.mp4", status=NO_FACE), []) == []
+    assert choose_faces(scored("a.mp4", [0.5] * 3), []) == [0, 1, 2]
     scores = np.full(127, 0.2)
     scores[[5, 77]] = 0.9
-    shown = choose_faces(scored("a.mp4", scores))
+    result = scored("a.mp4", scores)
+    shown = choose_faces(result, people_in(result))
     assert shown == sorted(shown) and {0, 5, 77, 126} < set(shown) and len(shown) == 12
 
 
 def test_pictures_are_the_faces(face_video):
     result = scored("a.mp4", [0.5] * 40, path=face_video)
-    pictures = read_pictures(str(face_video), result)
+    pictures = read_pictures(str(face_video), result, [])
     assert pictures.problem is None and set(pictures.images) == set(pictures.shown)
     frames = dict(iter_frames(face_video, lambda count: pictures.shown))
     for place, data in pictures.images.items():
@@ -245,10 +252,10 @@ def test_video_that_is_not_what_it_was(face_video, path, tmp_path):
     damaged.write_bytes(b"no video")
     for file in (video, damaged):
         os.utime(file, ns=(0, 10**18))
-    assert "was changed" in read_pictures(str(video), result).problem
-    assert "or removed" in read_pictures(str(tmp_path / "c.mp4"), result).problem
+    assert "was changed" in read_pictures(str(video), result, []).problem
+    assert "or removed" in read_pictures(str(tmp_path / "c.mp4"), result, []).problem
     result.identity = file_identity(damaged)
-    assert "can't be read (Invalid data" in read_pictures(str(damaged), result).problem
+    assert "can't be read (Invalid data" in read_pictures(str(damaged), result, []).problem
     row = Page(write(path, [result], paths={"a.mp4": str(damaged)})).rows[0]
     assert "No pictures: can't be read (Invalid data" in row and row.count("no picture") == 4 and "0.500" in row
 
@@ -256,7 +263,7 @@ def test_video_that_is_not_what_it_was(face_video, path, tmp_path):
 def test_frame_and_box_that_are_not_there(face_video, path):
     result = scored("a.mp4", [0.5] * 3, path=face_video, step=30)  # of 40 frames
     result.faces[1] = ScoredFace(frame=30, face=0, bbox=(9000, 0, 9100, 90), detector_score=0.9, probabilities=[0, 0])
-    pictures = read_pictures(str(face_video), result)
+    pictures = read_pictures(str(face_video), result, [])
     assert list(pictures.images) == [0] and pictures.shown == [0, 1, 2] and pictures.problem is None
     assert Page(write(path, [result], paths={"a.mp4": str(face_video)})).rows[0].count("no picture") == 2
 
@@ -266,7 +273,7 @@ def test_a_clip_is_a_strip_of_its_frames(face_video, path):
     clip = replace(result.faces[0], frames=tuple(range(8)))
     result.faces[:] = [clip]
     assert report_pictures.frames_shown(clip) == [0, 1, 3, 5, 7]
-    (data,) = read_pictures(str(face_video), result).images.values()
+    (data,) = read_pictures(str(face_video), result, []).images.values()
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (96, 5 * 96, 3)
     row = Page(write(path, [result], paths={"a.mp4": str(face_video)})).rows[0]
     assert "frames 0 to 7" in row

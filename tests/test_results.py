@@ -335,8 +335,8 @@ def test_faces(tmp_path):
     write_faces(path, [result(faces=[FACE, FACE]), result("b.mp4", NO_FACE)], table)
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["video", "frame", "face", "x1", "y1", "x2", "y2", "detector_score", "m1", "m2"]
-    assert rows[1:] == [["a.mp4", "3", "1", "-2", "5", "40", "60", "0.99", "0.1", "0.123456789"]] * 2
+    assert rows[0] == ["video", "frame", "face", "x1", "y1", "x2", "y2", "detector_score", "m1", "m2", "track"]
+    assert rows[1:] == [["a.mp4", "3", "1", "-2", "5", "40", "60", "0.99", "0.1", "0.123456789", ""]] * 2
 
 
 def test_summary():

@@ -37,6 +37,7 @@ class ClipSampler:
         first = next(frames)
         info = frames.info
         account.notes, account.frames_wanted = list(info.notes), info.wanted
+        account.info = info
         frames = chain([first], frames)
         shape = first[1].shape
         blank = detection_images(np.zeros(shape, np.uint8), self.settings)  # of a frame that can't be read

@@ -25,6 +25,7 @@ from systems.medics.strategy import score_video
 from systems.sample import FacesTable, GiveVerdict, HowScored, ScoredFace, Verdict
 from systems.sample import Settings as Recorded
 from systems.system import Machine, Opened
+from systems.tracks import tracks_of
 
 OPTIONS = ("frame_limit", "whole_video", "clip_settings")
 
@@ -52,6 +53,7 @@ class MedicsPredictor:
 
     frames_per_video = None
     engines = ("openvino", "torch")
+    follows_faces = True
 
     def __init__(self, *, frame_limit: int | None = None, whole_video: bool = False, clip_settings: str | None = None):
         given = {"frame_limit": frame_limit, "whole_video": whole_video or None}
@@ -90,20 +92,24 @@ class MedicsPredictor:
         return verdict
 
     def faces_table(self, models: Sequence[str]) -> FacesTable:
-        """A row for each face: its frames from first to last, the box that its clip was cut from, the mean of the
-        detector's scores, and each model's probability."""
-        columns = ["face", "first_frame", "last_frame", "x1", "y1", "x2", "y2", "detector_score", *models]
+        """A row for each face: the first face of those that were joined through the parts of a video, its frames from
+        first to last, the box that its clip was cut from, the mean of the detector's scores, and each model's
+        probability."""
+        columns = ["face", "first_frame", "last_frame", "x1", "y1", "x2", "y2", "detector_score", *models, "track"]
 
         def rows(faces: Sequence[ScoredFace]) -> list[list]:
-            by_track: dict[int, dict[int, ScoredFace]] = {}
+            by_face: dict[int, dict[int, ScoredFace]] = {}
             for face in faces:
-                by_track.setdefault(face.face, {})[face.model] = face
+                by_face.setdefault(face.face, {})[face.model] = face
+            tracks = {face.face: track for face, track in zip(faces, tracks_of(faces, followed=True), strict=True)}
             table = []
-            for track, of_model in by_track.items():
+            for number, of_model in by_face.items():
                 longest = max(of_model.values(), key=lambda face: len(face.frames))
                 scores = [of_model[place].probabilities[0] if place in of_model else "" for place in range(len(models))]
                 last = longest.frames[-1] if longest.frames else longest.frame
-                table.append([track, longest.frame, last, *longest.bbox, longest.detector_score, *scores])
+                table.append(
+                    [number, longest.frame, last, *longest.bbox, longest.detector_score, *scores, tracks[number]]
+                )
             return table
 
         return FacesTable(columns=columns, rows=rows)

@@ -40,7 +40,7 @@ class TrackSampler:
         frames = searched_frames(path)
         info = frames.look()
         kept = keep_frames(info.frame_count, info.rate)
-        account.frames_wanted = info.wanted
+        account.frames_wanted, account.info = info.wanted, info
         detections = self._found(path, frames, kept, account)
         account.notes = [*info.notes, *([kept.note] if kept.note else [])]  # decoded frames have told theirs
         tracks = find_tracks(detections)

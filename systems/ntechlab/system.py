@@ -21,6 +21,7 @@ from systems.ntechlab.strategy import weighted_mean
 from systems.ntechlab.track_models import TrackModels, default_batch_size
 from systems.sample import FacesTable, GiveVerdict, HowScored, ScoredFace, Settings, Verdict
 from systems.system import Machine, Opened
+from systems.tracks import tracks_of
 
 OPTIONS = ("detector", "detections", "roles")
 _DSFD_BATCH = 16
@@ -60,6 +61,7 @@ class NtechlabPredictor:
     )
     frames_per_video = None
     engines = ("openvino", "torch")
+    follows_faces = True
 
     def __init__(
         self,
@@ -127,13 +129,14 @@ class NtechlabPredictor:
         return verdict
 
     def faces_table(self, models: Sequence[str]) -> FacesTable:
-        """A row for each probability. Frames are counted as they are kept; the box is what was cut out."""
-        columns = ["track", "model", "frame", "sequence_start", "flip", "x1", "y1", "x2", "y2", "probability"]
+        """A row for each probability. Frames are counted as they are kept; the box is what was cut out. `person` is the
+        lowest of the tracks that were joined, as one goes on where another was lost."""
+        columns = ["track", "model", "frame", "sequence_start", "flip", "x1", "y1", "x2", "y2", "probability", "person"]
 
         def rows(faces: Sequence[ScoredFace]) -> list[list]:
             return [
-                [face.face, face.role, start + number, start, int(face.flipped), *face.bbox, probability]
-                for face in faces
+                [face.face, face.role, start + number, start, int(face.flipped), *face.bbox, probability, person]
+                for face, person in zip(faces, tracks_of(faces, followed=True), strict=True)
                 for start in [face.frame // face.step]
                 for number, probability in enumerate(face.probabilities)
             ]

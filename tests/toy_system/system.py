@@ -64,6 +64,7 @@ class ToyPredictor:
     how = HowScored(strategy="highest", verdict="the highest of the clips", frames="every tenth, with its neighbours")
     frames_per_video = None
     engines = ("torch",)
+    follows_faces = True
 
     def __init__(self, every: int = 10):
         self._every = every
