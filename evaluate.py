@@ -1,45 +1,43 @@
-"""Compare a submission with the truth: log loss, ROC AUC, average precision, accuracy, and the worst videos.
+"""Compare a submission with the truth: figures with the intervals that they hold in, groups, and the worst videos.
 
-    python evaluate.py --submission submission.csv --labels DATA_ROOT --json scores.json --folds-csv folds.csv
+    python evaluate.py --submission submission.csv --labels DATA_ROOT --json scores.json --plots plots
 
 Input: a CSV `filename,label` with the probability that each video is fake (predict_folder.py), and the truth: a CSV
 `filename,label` (0 or REAL, 1 or FAKE), metadata.json files, or a data root (its part folders' metadata.json). Output:
 the figures of all videos, and of each part folder or, with --folds-csv, of each fold; the twenty videos of the largest
-loss; the same as JSON. Log loss is the competition's, with scores kept 1e-15 from 0 and 1. Videos that are in one of
-the two only are left out, named, and make the exit code 1.
+loss; figures with 95 % intervals, by draws of whole clusters of videos (docs/evaluation.md says how to read them);
+with --compare the difference to a second submission, with --by the figures of groups; all of it as JSON, and with
+--plots as plots and one page. Log loss is the competition's, with scores kept 1e-15 from 0 and 1. Videos that are in
+one of the two only are left out, named, and make the exit code 1.
 """
 
 import argparse
-import csv
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from faces.containers import METADATA, video_id
+from evaluation.assessment import Assessment, as_json, assess
+from evaluation.bootstrap import DRAWS
+from evaluation.clusters import BY
+from evaluation.groups import read_columns, values_of
+from evaluation.labels import Truth, label_files, read_labels
+from evaluation.submissions import read_submission
+from evaluation.text import text_of
+from faces.containers import video_id
 from inference import metrics
-from preprocessing.labels import is_fake, parse_label, read_metadata
-from runtime import limits
-from runtime.command import run_command
+from runtime.command import run_command, whole
 from runtime.errors import InputError, printable
-from runtime.files import open_text, write_json
+from runtime.files import write_json
 from runtime.ranks import Ranks
 from systems.seferbekov.folds import check_apart, read_folds
 
 WORST = 20
 _SHOWN = 20  # names of videos that are in one of the two only
 _NO_GROUP = "none"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Truth:
-    """What a video is, and the part folder that says so; None for a CSV."""
-
-    is_fake: bool
-    part: str | None = None
+_DRAWS = (100, 100_000)  # fewer tell no ends of an interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +88,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     arg("--folds-csv", metavar="FILE", help="figures of each fold (generate_folds.py)")
     arg("--json", metavar="FILE", help="also write the figures there")
+    arg("--plots", metavar="DIR", help="also write plots there (.png), and index.html, a page with all of it")
+    arg(
+        "--cluster",
+        choices=BY,
+        default=BY[0],
+        help="what is drawn together for the intervals: a fake with its original and the other fakes of it, each video "
+        "for itself, or all videos of a person (default: original)",
+    )
+    arg(
+        "--draws",
+        type=whole(*_DRAWS),
+        default=DRAWS,
+        metavar="N",
+        help=f"of the bootstrap (default: {DRAWS})",
+    )
+    arg("--seed", type=whole(0), default=0, metavar="N", help="of the draws (default: 0)")
+    arg("--compare", metavar="FILE", help="a second submission: its figures less those of --submission")
+    arg(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="figures of each group by a column of the labels or of --by-csv, and the gaps; may be given again",
+    )
+    arg("--by-csv", metavar="FILE", help="CSV with a column filename and those of --by")
     return parser.parse_args(argv)
 
 
@@ -100,9 +123,11 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.rank:
         return 0  # it takes seconds: one process does it
+    # read
     scores = read_submission(args.submission)
     files = label_files(args.labels)
-    check_output(args.json, [args.submission, args.folds_csv, *files])
+    outputs = {"--json": args.json, "--plots": args.plots}
+    check_outputs(outputs, [args.submission, args.folds_csv, args.compare, args.by_csv, *files])
     truth = read_labels(files)
     folds = fold_of_videos(args.folds_csv) if args.folds_csv else None
     videos = scored_videos(scores, truth, folds)
@@ -111,112 +136,36 @@ def evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
             f"--labels {' '.join(args.labels)}: not one of its {len(truth)} videos is among the {len(scores)} of "
             f"--submission {args.submission}; compare names, such as {next(iter(truth))} and {next(iter(scores))}"
         )
+    others = read_compared(args.compare, videos) if args.compare else None
+    columns = read_groups(args, videos, truth)
+
+    # evaluate
     evaluation = evaluate_videos(videos, scores, truth, "part" if folds is None else "fold")
+    assessment = assess(
+        {video.filename: video.score for video in videos},
+        truth,
+        by=args.cluster,
+        draws=args.draws,
+        seed=args.seed,
+        others=others,
+        columns=columns,
+    )
+
+    # summarise
     if args.json:
-        write_evaluation(args.json, evaluation)
+        write_evaluation(args.json, evaluation, assessment)
     print(report(evaluation))
-    return tell_of_unmatched(evaluation)
+    print(f"\n{text_of(assessment)}")
+    lacking = [] if others is None else [video.filename for video in videos if video.filename not in others]
+    code = tell_of_unmatched(evaluation, lacking)
+    if args.plots:
+        from evaluation.page import write_plots  # matplotlib takes a second to load
+
+        write_plots(args.plots, assessment, sources_of(args))
+    return code
 
 
 # reading
-
-
-def read_submission(path: str) -> dict[str, float]:
-    """The score of each video. Raises InputError."""
-    scores: dict[str, float] = {}
-    for where, filename, text in read_rows("--submission", path):
-        try:
-            score = float(text)
-        except ValueError:
-            raise InputError(f"{where}: label {text!r} of {filename} is not a number; write one from 0 to 1") from None
-        if not 0 <= score <= 1:  # nor NaN
-            raise InputError(f"{where}: label {text!r} of {filename} is not from 0 to 1; write a probability")
-        if filename in scores:
-            raise InputError(f"{where}: {filename} is there twice; leave one out")
-        scores[filename] = score
-    return scores
-
-
-def label_files(paths: Sequence[str]) -> list[str]:
-    """The files that labels are read from: a data root's metadata.json, others as they are. Raises InputError."""
-    files = []
-    for path in paths:
-        if not os.path.isdir(path):
-            files.append(path)
-            continue
-        found = sorted(str(file) for file in Path(path).glob(f"*/{METADATA}"))
-        if not found:
-            raise InputError(f"--labels {path}: no folder in it has a {METADATA}; name a data root, or the file itself")
-        files += found
-    return files
-
-
-def read_labels(files: Sequence[str]) -> dict[str, Truth]:
-    """What each video is. Raises InputError, also for a video that is there twice."""
-    truth: dict[str, Truth] = {}
-    for path in files:
-        for where, filename, video in read_label_json(path) if path.endswith(".json") else read_label_csv(path):
-            if filename in truth:
-                raise InputError(f"{where}: {filename} is there twice; leave one out")
-            truth[filename] = video
-    return truth
-
-
-def read_label_json(path: str) -> Iterator[tuple[str, str, Truth]]:
-    """Place, file name and truth of each video; the files themselves need not be there. Raises InputError."""
-    where = f"--labels {path}"
-    try:
-        entries, problems = read_metadata(path)
-    except OSError as error:
-        raise InputError(f"{where}: can't be read ({error.strerror}); name another") from error
-    except ValueError as error:
-        raise InputError(f"{where}: {error}; get it again") from error
-    for filename, reason in problems.items():
-        raise InputError(f"{where}: {filename}: {reason}")
-    if not entries:
-        raise InputError(f"{where}: must be an object with an entry for each video; get it again")
-    part = Path(os.path.abspath(path)).parent.name
-    for filename, entry in entries.items():
-        try:
-            video = Truth(is_fake=is_fake(entry), part=part)
-        except ValueError as error:
-            raise InputError(f"{where}: {filename}: {error}; mend it") from error
-        yield where, filename, video
-
-
-def read_label_csv(path: str) -> Iterator[tuple[str, str, Truth]]:
-    for where, filename, text in read_rows("--labels", path):
-        fake = parse_label(text)
-        if fake is None:
-            raise InputError(f"{where}: label {text!r} of {filename} must be 0, 1, REAL or FAKE; mend it")
-        yield where, filename, Truth(is_fake=fake)
-
-
-def read_rows(flag: str, path: str) -> Iterator[tuple[str, str, str]]:
-    """Place, filename and label of each row of a CSV with these columns. Raises InputError, also where it has none."""
-    try:
-        # as predict_folder.py writes it: names that are no UTF-8 are the bytes they are
-        with open_text(path, limits.LABELS, errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            missing = [name for name in ("filename", "label") if name not in header]
-            if missing:
-                raise InputError(f"{flag} {path}: has no column {', '.join(missing)}; its first line must name them")
-            columns = [header.index("filename"), header.index("label")]
-            empty = True
-            for row in reader:
-                if not row:
-                    continue
-                where, empty = f"{flag} {path}, line {reader.line_num}", False
-                if len(row) <= max(columns) or not row[columns[0]]:
-                    raise InputError(f"{where}: has no filename and label; mend it")
-                yield where, row[columns[0]], row[columns[1]].strip()
-    except OSError as error:
-        raise InputError(f"{flag} {path}: can't be read ({error.strerror}); name another file") from error
-    except csv.Error as error:
-        raise InputError(f"{flag} {path}: is no CSV ({error}); name another file") from error
-    if empty:
-        raise InputError(f"{flag} {path}: has no rows; name another file")
 
 
 def fold_of_videos(path: str) -> dict[str, int]:
@@ -226,9 +175,32 @@ def fold_of_videos(path: str) -> dict[str, int]:
     return dict(zip(table["video"], table["fold"].tolist(), strict=True))
 
 
-def check_output(output: str | None, inputs: Sequence[str | None]) -> None:
-    if output and os.path.realpath(output) in {os.path.realpath(path) for path in inputs if path}:
-        raise InputError(f"--json {output}: is an input; choose another place")
+def check_outputs(outputs: dict[str, str | None], inputs: Sequence[str | None]) -> None:
+    """Raises InputError for an output, by its flag, that would replace an input."""
+    read = {os.path.realpath(path) for path in inputs if path}
+    for flag, output in outputs.items():
+        if output and os.path.realpath(output) in read:
+            raise InputError(f"{flag} {output}: is an input; choose another place")
+
+
+def read_compared(path: str, videos: Sequence[Scored]) -> dict[str, float]:
+    """The second submission's scores of the videos that it has. Raises InputError where it has none of them."""
+    others = read_submission(path, "--compare")
+    found = {video.filename: others[video.filename] for video in videos if video.filename in others}
+    if not found:
+        raise InputError(
+            f"--compare {path}: has none of the {len(videos)} videos, such as {videos[0].filename}; compare names"
+        )
+    return found
+
+
+def read_groups(args: argparse.Namespace, videos: Sequence[Scored], truth: dict[str, Truth]) -> dict[str, list[str]]:
+    """What each column of --by says of the videos. Raises InputError."""
+    if args.by_csv and not args.by:
+        raise InputError("--by-csv: give the column to group by with --by")
+    table = read_columns(args.by_csv) if args.by_csv else None
+    filenames = [video.filename for video in videos]
+    return {column: values_of(column, filenames, truth, table) for column in args.by}
 
 
 # figures
@@ -332,13 +304,23 @@ def report(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def sources_of(args: argparse.Namespace) -> dict[str, str]:
+    """What was evaluated, for the page."""
+    sources = {"Submission": args.submission, "Labels": " ".join(args.labels), "Compared with": args.compare}
+    return {word: path for word, path in sources.items() if path}
+
+
 def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.5f}"
 
 
-def tell_of_unmatched(evaluation: Evaluation) -> int:
-    """Name the videos that are in one of the two only, and return the exit code."""
-    unmatched = {"no label": evaluation.without_label, "no prediction": evaluation.without_prediction}
+def tell_of_unmatched(evaluation: Evaluation, not_compared: Sequence[str]) -> int:
+    """Name the videos that are in one of the two only, or not in --compare, and return the exit code."""
+    unmatched = {
+        "no label": evaluation.without_label,
+        "no prediction": evaluation.without_prediction,
+        "no prediction in --compare": not_compared,
+    }
     for what, names in unmatched.items():
         for name in names[:_SHOWN]:
             print(printable(f"  {what}, left out: {name}"))
@@ -346,13 +328,17 @@ def tell_of_unmatched(evaluation: Evaluation) -> int:
             print(f"  {what}, left out: {len(names) - _SHOWN} more")
     counts = ", ".join(f"{len(names)} with {what}" for what, names in unmatched.items() if names)
     if counts:
-        print(f"error: the figures leave out videos: {counts}; check --submission and --labels", file=sys.stderr)
+        flags = "--submission and --labels" + " and --compare" * bool(not_compared)
+        print(f"error: the figures leave out videos: {counts}; check {flags}", file=sys.stderr)
     return int(bool(counts))
 
 
-def write_evaluation(path: str, evaluation: Evaluation) -> None:
+def write_evaluation(path: str, evaluation: Evaluation, assessment: Assessment) -> None:
+    """The keys of the figures and of what else there is stand side by side."""
     content = asdict(evaluation)
-    content = {**content.pop("figures"), **content}
+    figures = content.pop("figures")
+    others = {key: value for key, value in as_json(assessment).items() if key not in figures}
+    content = {**figures, **others, **content}
     write_json(path, content, "choose another --json", end="\n", indent=2, allow_nan=False)
 
 

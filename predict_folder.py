@@ -24,6 +24,9 @@ from tqdm import tqdm
 from engines.choice import ENGINES, choose_engine, usable_engines
 from engines.device import PRECISIONS, ChoiceError, describe_device, device_notes, resolve_device, resolve_precision
 from engines.gpu import failures_are_told
+from evaluation.calibration import Calibration, load_calibration
+from evaluation.ratio_csv import COLUMNS as RATIO_COLUMNS
+from evaluation.ratio_csv import ratio_in_words, ratios_of
 from inference.listing import list_videos, tell_left_out
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_verdict
 from inference.report import write_report
@@ -100,6 +103,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="P",
         help="of a person's score, smoothed over 0.8 seconds (default: 0.5)",
     )
+    arg(
+        "--calibration",
+        metavar="FILE",
+        help="of calibrate.py fit, for these models: also write each score's likelihood ratio (log10_lr, lr_note in\n"
+        "--output), and in words into --report",
+    )
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
     arg(
         "--precision",
@@ -171,8 +180,10 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         engine = engine_of(predictor, args.engine, device)
         paths = [(name, os.path.join(args.test_dir, name)) for name in videos]
         settings = describe_settings(args, system, predictor, device, precision, engine, checkpoints)
+        calibration = calibration_of(args, system, predictor, settings)
         files = output_files(args, settings)
-        check_outputs(files, [*checkpoints, *(path for _, path in paths)])
+        given = [args.calibration] if args.calibration else []
+        check_outputs(files, [*checkpoints, *given, *(path for _, path in paths)])
         journal = ResultsJournal(files["journal of --output"], settings, args.overwrite)
     except BaseException:
         ranks.broadcast(None)  # the others leave without a word
@@ -210,7 +221,9 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
 
     # summarise
     results = [finished[name] for name in videos]
-    write_submission(args.output, results)
+    ratios = ratios_in(calibration, results) if calibration else {}
+    cells = {name: ["" if value is None else value, note] for name, (value, note) in ratios.items()}
+    write_submission(args.output, results, RATIO_COLUMNS if calibration else (), cells)
     if args.faces_csv:
         write_faces(args.faces_csv, results, predictor.faces_table(args.models))
     people = {result.video: _people(result, predictor, args) for result in results}
@@ -227,7 +240,8 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
     write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": how.strategy})
     if args.report:
         workers = args.workers or available_cores()
-        write_report(args.report, results, dict(paths), people, settings=settings, how=how, workers=workers)
+        said = {name: ratio_in_words(*ratio) for name, ratio in ratios.items() if ratio[0] is not None}
+        write_report(args.report, results, dict(paths), people, settings=settings, how=how, said=said, workers=workers)
     report(summary, args, predictor.frames_per_video, time.time() - started)
     return exit_code(results, args.strict, listing.left_out)
 
@@ -288,6 +302,25 @@ def describe_settings(
         "engine": engine,
         "batch_size": args.batch_size or predictor.default_batch_size(device),
     }
+
+
+def calibration_of(args: argparse.Namespace, system: str, predictor: Predictor, settings: dict) -> Calibration | None:
+    """What --calibration names, None without it. Raises InputError for one that is for other scores."""
+    if not args.calibration:
+        return None
+    calibration = load_calibration(args.calibration)
+    strategy = how_scored(args, predictor).strategy
+    calibration.check(system, settings["models"], strategy, f"--calibration {args.calibration}")
+    others = {key: value for key, value in settings.items() if key not in ("system", "models")}
+    for difference in calibration.other_settings(others):
+        print(printable(f"note: a setting is other than the calibration's: {difference}"), file=sys.stderr)
+    return calibration
+
+
+def ratios_in(calibration: Calibration, results: list[VideoResult]) -> dict[str, tuple[float | None, str]]:
+    """The log10 likelihood ratio of each video, None where there is no score, and what to mind of it."""
+    unscored = {result.video: result.status for result in results if result.status != OK}
+    return ratios_of(calibration, {result.video: result.score for result in results}, unscored)
 
 
 def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:

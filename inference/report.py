@@ -39,13 +39,14 @@ def write_report(
     *,
     settings: dict,
     how: HowScored,
+    said: Mapping[str, str] | None = None,
     workers: int = 1,
 ) -> None:
     """Write the page, whole or not at all: scored videos first, the highest score on top.
 
     `paths` are the files by name of the video: the frames of a few faces are read again, by `workers` threads. `people`
-    are those in each video. `settings` are the journal's, `how` the system's own words. The page is written video by
-    video, as it may be large.
+    are those in each video. `settings` are the journal's, `how` the system's own words, `said` a sentence on some of
+    the videos' scores. The page is written video by video, as it may be large.
     Raises OutputError.
     """
     order = list(_STATUSES)
@@ -60,7 +61,8 @@ def write_report(
         with contextlib.closing(with_pictures(results, paths, people, workers)) as pictured:
             for result, pictures in pictured:
                 wanted = settings.get("frames_per_video", result.frames_wanted)
-                file.write(_video(result, pictures, people[result.video], models, wanted, how.strategy))
+                more = (said or {}).get(result.video)
+                file.write(_video(result, pictures, people[result.video], models, wanted, how.strategy, more))
         file.write(tail)
 
 
@@ -109,12 +111,15 @@ def _video(
     models: list[str],
     frames_wanted: int,
     strategy: str,
+    said: str | None,
 ) -> str:
     """A video's line of the table, and the one below it that opens."""
     score = f"{result.score:.4f}{_bar(result.score)}" if result.status == OK else "0.5 <small>unknown</small>"
     key = result.score if result.status == OK else ""  # without one it comes last, whichever way it is sorted
     faces = scores_of_faces(result)
     parts = [f"<p>{_account(result, frames_wanted)}</p>\n"]
+    if said:
+        parts.append(f'<p class="said">{_text(said)}</p>\n')
     parts += [f'<p class="note">Note: {_text(note)}.</p>\n' for note in result.notes]
     if result.error:
         parts.append("<pre>" + "\n".join(map(_text, result.error.splitlines())) + "</pre>\n")

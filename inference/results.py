@@ -161,9 +161,16 @@ def fingerprint(settings: dict) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def write_submission(path: str | os.PathLike, results: Sequence[VideoResult]) -> None:
-    """Kaggle's format: filename,label, in the order given."""
-    _write_csv(path, ["filename", "label"], ([result.video, result.score] for result in results))
+def write_submission(
+    path: str | os.PathLike,
+    results: Sequence[VideoResult],
+    columns: Sequence[str] = (),
+    cells: Mapping[str, Sequence] | None = None,
+) -> None:
+    """Kaggle's format: filename,label, in the order given; then `columns`, of which `cells` are each video's."""
+    more = cells or {}
+    rows = ([result.video, result.score, *more.get(result.video, ())] for result in results)
+    _write_csv(path, ["filename", "label", *columns], rows)
 
 
 def write_faces(path: str | os.PathLike, results: Sequence[VideoResult], table: FacesTable) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import evaluate
@@ -46,11 +47,15 @@ def files(tmp_path):
 
 
 def run(folder, *flags, labels="labels.csv"):
-    """Exit code and the JSON, None where there is none."""
+    """Exit code and the JSON, None where there is none. Few draws, where not told otherwise."""
     labels = [str(folder / name) for name in ([labels] if isinstance(labels, str) else labels)]
     out = folder / "out.json"
     code = evaluate.main(
-        ["--submission", str(folder / "submission.csv"), "--json", str(out), *flags, "--labels", *labels]
+        [
+            *("--submission", str(folder / "submission.csv"), "--json", str(out), "--draws", "100"),
+            *flags,
+            *("--labels", *labels),
+        ]
     )
     return code, json.loads(out.read_text()) if out.exists() else None
 
@@ -298,3 +303,222 @@ def test_a_part_that_is_called_none(files):
     code, result = run(files, labels=["none/metadata.json", "labels.csv"])
     assert code == 0 and {name: group["videos"] for name, group in result["groups"].items()} == {"none": 2, "(none)": 2}
     assert result["groups"]["none"]["log_loss"] == pytest.approx((LOSSES["a.mp4"] + LOSSES["c.mp4"]) / 2)
+
+
+# intervals, coverage, comparisons, groups
+
+
+def write_table(path, header, rows):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def originals(tmp_path):
+    """40 originals, each with two fakes, one by each method; people of two groups; three videos without a face."""
+    draw = np.random.default_rng(0)
+    labels, scores = [], []
+    for number in range(40):
+        hardness, group = draw.normal(), "ab"[number % 2]
+        for fake, name in enumerate((f"r{number}.mp4", f"f{number}.mp4", f"g{number}.mp4")):
+            original = f"r{number}.mp4" if fake else ""
+            labels.append((name, min(fake, 1), original, ("", "swap", "lips")[fake], group))
+            logit = (1.5 if fake else -1.5) + hardness + draw.normal()
+            scores.append((name, 0.5 if number == 3 else round(1 / (1 + math.exp(-logit)), 4)))
+    write_table(tmp_path / "labels.csv", "filename,label,original,method,people", labels)
+    write_table(tmp_path / "submission.csv", "filename,label", scores)
+    return tmp_path
+
+
+def test_new_keys_stand_beside_the_old_ones(originals):
+    code, result = run(originals)
+    assert code == 0
+    names = ("log_loss", "roc_auc", "average_precision", "accuracy", "eer", "partial_auc", "brier", "ece", "coverage")
+    for name in (*names, "true_positive_rate", "false_positive_rate"):
+        low, high = result["intervals"][name]
+        assert 0 <= low <= result[name] <= high, name
+    assert list(result["tpr_at_fpr"]) == ["0.001", "0.01", "0.05", "0.1"]
+    assert result["tpr_at_fpr"]["0.001"] == result["tpr_at_fpr"]["0.01"] == dict.fromkeys(("value", "low", "high"))
+    tenth = result["tpr_at_fpr"]["0.1"]
+    assert 0 < tenth["low"] <= tenth["value"] <= tenth["high"] < 1
+    assert result["clusters"] == {"by": "original", "count": 40, "untold": []}
+    assert (result["draws"], result["seed"], result["partial_auc_max_fpr"]) == (100, 0, 0.1)
+    assert result["compare"] is None and result["by"] == {}
+    assert "too few videos for 0.1 %" in result["notes"][0]
+
+
+def test_what_is_drawn_together_matters(originals, capsys):
+    """By video the two fakes of an original are twice the evidence, and its interval is narrower."""
+    widths = {}
+    for by in ("original", "video"):
+        result = run(originals, "--cluster", by, "--draws", "400")[1]
+        low, high = result["intervals"]["true_positive_rate"]
+        widths[by] = high - low
+        assert result["clusters"]["count"] == {"original": 40, "video": 120}[by]
+    assert widths["original"] > 1.05 * widths["video"]
+    assert "400 draws of 40 clusters of 120 videos, by original" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_intervals(originals):
+    first, again, other = (run(originals, "--seed", seed)[1]["intervals"] for seed in ("0", "0", "1"))
+    assert first == again != other
+
+
+def test_coverage(originals, capsys):
+    """Three videos of 120 have no score; the figures are told without them too."""
+    result = run(originals)[1]
+    assert result["coverage"] == pytest.approx(117 / 120)
+    covered = result["covered"]
+    assert (covered["videos"], covered["fake"], covered["real"]) == (117, 78, 39)
+    assert covered["roc_auc"] > result["roc_auc"] and covered["log_loss"] < result["log_loss"]
+    assert covered["intervals"].keys() == result["intervals"].keys() - {"coverage"}
+    assert "without 3 at 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("labels", ["labels.csv", "metadata.json"])
+def test_originals_that_are_not_told(files, capsys, labels):
+    """Half of the fakes; a CSV without the column tells of none."""
+    if labels == "labels.csv":
+        untold = ["a.mp4", "b.mp4"]
+    else:
+        truth = {name: {"label": "FAKE" if fake else "REAL", "original": None} for name, fake in TRUTH.items()}
+        truth["a.mp4"]["original"] = "c.mp4"
+        (files / labels).write_text(json.dumps(truth))
+        untold = ["b.mp4"]
+    code, result = run(files, labels=labels)
+    assert code == 0 and result["clusters"]["untold"] == untold
+    line = f"note: the labels don't tell the original of {len(untold)} of 4 videos, fakes (column original): each is a "
+    assert line in (out := capsys.readouterr().out) and out.count("the labels don't tell") == 1
+    assert "the labels don't tell" not in "".join(run(files, "--cluster", "video", labels=labels)[1]["notes"])
+
+
+def test_identities(originals, capsys):
+    """By a column, or else by names; who is not told is clustered by original."""
+    text = (originals / "labels.csv").read_text().replace("people", "person", 1)
+    (originals / "labels.csv").write_text(text)
+    assert run(originals, "--cluster", "identity")[1]["clusters"] == {"by": "identity", "count": 2, "untold": []}
+    (originals / "labels.csv").write_text(text.replace("person", "nobody", 1))
+    assert run(originals, "--cluster", "identity")[1]["clusters"]["count"] == 40
+    assert "the labels don't tell the people of 120 of 120 videos (column identity" in capsys.readouterr().out
+
+
+def test_one_cluster(originals, capsys):
+    text = (originals / "labels.csv").read_text().replace("people", "identity", 1).replace(",a\n", ",b\n")
+    (originals / "labels.csv").write_text(text)
+    code, result = run(originals, "--cluster", "identity")
+    assert code == 0 and set(map(tuple, result["intervals"].values())) == {(None, None)} and result["eer"] is not None
+    assert "note: all videos are one cluster: no intervals" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("score", ["0.5", "0.7"])
+def test_equal_scores(originals, capsys, score):
+    text = (originals / "labels.csv").read_text().splitlines()[1:]
+    write_table(originals / "submission.csv", "filename,label", [(line.split(",")[0], score) for line in text])
+    code, result = run(originals)
+    assert code == 0 and result["roc_auc"] == 0.5 and result["covered"] is None
+    assert f"note: all scores are {score}: they tell nothing of a video" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_label_only_is_said(files, capsys, label):
+    write_csv(files / "labels.csv", dict.fromkeys(SCORES, label))
+    code, result = run(files, "--plots", str(files / "plots"))
+    assert code == 0 and result["eer"] is None and result["intervals"]["eer"] == [None, None]
+    assert f"note: all 4 videos are {('real', 'fake')[label]}: no figure that" in capsys.readouterr().out
+    names = {path.name for path in (files / "plots").iterdir()}
+    assert names == {"reliability.png", "histogram.png", "index.html"}
+
+
+def test_compare(originals, capsys):
+    """Of the videos that both have; those that the second lacks are named, and the exit code says so."""
+    lines = (originals / "submission.csv").read_text().splitlines()
+    (originals / "b.csv").write_text("\n".join(lines))
+    code, result = run(originals, "--compare", str(originals / "b.csv"))
+    assert code == 0 and result["compare"]["videos"] == 120
+    assert result["compare"]["difference"]["log_loss"] == {"value": 0, "low": 0, "high": 0}
+    (originals / "b.csv").write_text("\n".join([*lines[:-1], "other.mp4,0.5"]))
+    code, result = run(originals, "--compare", str(originals / "b.csv"))
+    out, err = capsys.readouterr()
+    assert code == 1 and result["compare"]["videos"] == 119 and result["videos"] == 120
+    assert "no prediction in --compare, left out: g39.mp4" in out
+    assert err == (
+        "error: the figures leave out videos: 1 with no prediction in --compare; check --submission and --labels and "
+        "--compare\n"
+    )
+
+
+def test_by_columns_of_the_labels(originals, capsys):
+    code, result = run(originals, "--by", "people", "--by", "method")
+    assert code == 0 and list(result["by"]) == ["people", "method"]
+    people, method = result["by"].values()
+    assert {name: (each["videos"], each["with_all_real"]) for name, each in people["groups"].items()} == {
+        "a": (60, False),
+        "b": (60, False),
+    }
+    assert {name: (each["videos"], each["with_all_real"]) for name, each in method["groups"].items()} == {
+        "swap": (80, True),
+        "lips": (80, True),
+    }
+    assert people["groups"]["a"]["figures"]["roc_auc"].keys() == {"value", "low", "high"}
+    gap = people["gaps"]["roc_auc"]
+    assert {gap["best"], gap["worst"]} == {"a", "b"} and gap["low"] <= gap["value"] <= gap["high"]
+    out = capsys.readouterr().out
+    assert "gap by people" in out and "all 40" in out
+
+
+def test_by_a_csv_and_by_metadata(originals, capsys):
+    """With a byte order mark; videos that it does not name are told."""
+    rows = [(f"{kind}{number}.mp4", "c23" if number < 20 else "c40") for kind in "rfg" for number in range(39)]
+    write_table(originals / "groups.csv", "\ufefffilename,compression", rows)
+    result = run(originals, "--by", "compression", "--by-csv", str(originals / "groups.csv"))[1]["by"]["compression"]
+    assert list(result["groups"]) == ["c23", "c40"] and result["untold"] == ["r39.mp4", "f39.mp4", "g39.mp4"]
+    assert (
+        "note: 3 videos have no compression and are in no group: r39.mp4, f39.mp4, g39.mp4" in capsys.readouterr().out
+    )
+    truth = {
+        name: {"label": "REAL" if name[0] == "r" else "FAKE", "original": None, "crf": 23, "nested": {}}
+        for name, _ in rows
+    }
+    (originals / "metadata.json").write_text(json.dumps(truth))
+    assert list(run(originals, "--by", "crf", labels="metadata.json")[1]["by"]["crf"]["groups"]) == ["23"]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--by", "camera"], "--by camera: --labels has no such column of these videos; there is method, people"),
+        (["--by-csv", "g.csv", "--by", "x"], "--by x: --by-csv has no such column of these videos; there is none"),
+        (
+            ["--by-csv", "many.csv", "--by", "n"],
+            "--by n: the videos have 120 values of it, more than 100; name a column",
+        ),
+        (["--by-csv", "g.csv"], "--by-csv: give the column to group by with --by"),
+        (["--by-csv", "twice.csv", "--by", "x"], "--by-csv twice.csv, line 3: a.mp4 is there twice; leave one out"),
+        (["--by-csv", "none.csv", "--by", "x"], "--by-csv none.csv: has no column filename"),
+        (["--by-csv", "gone.csv", "--by", "x"], "--by-csv gone.csv: can't be read (No such file or directory)"),
+        (["--compare", "gone.csv"], "--compare gone.csv: can't be read (No such file or directory)"),
+        (["--compare", "nan.csv"], "--compare nan.csv, line 2: label 'nan' of r0.mp4 is not from 0 to 1"),
+        (["--compare", "twice.csv"], "--compare twice.csv, line 3: a.mp4 is there twice; leave one out"),
+        (["--compare", "g.csv"], "--compare g.csv: has none of the 120 videos, such as r0.mp4; compare names"),
+        (["--plots", "g.csv"], "--plots g.csv: can't be made (File exists); choose another --plots"),
+        (["--plots", "g.csv/plots"], "--plots g.csv/plots: can't be made (Not a directory); choose another --plots"),
+        (["--compare", "g.csv", "--plots", "g.csv"], "--plots g.csv: is an input; choose another place"),
+    ],
+)
+def test_flags_that_make_no_sense(originals, capsys, monkeypatch, flags, message):
+    monkeypatch.chdir(originals)
+    write_table(originals / "g.csv", "filename,label", [("a.mp4", 0)])
+    write_table(originals / "twice.csv", "filename,label,x", [("a.mp4", 0, 1), ("a.mp4", 0, 2)])
+    names = [line.split(",")[0] for line in (originals / "labels.csv").read_text().splitlines()[1:]]
+    write_table(originals / "many.csv", "filename,n", [(name, name) for name in names])
+    write_table(originals / "none.csv", "name,x", [("a.mp4", 0)])
+    write_table(originals / "nan.csv", "filename,label", [("r0.mp4", "nan")])
+    assert run(originals, *flags)[0] == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [["--draws", "99"], ["--draws", "x"], ["--seed", "-1"], ["--cluster", "person"]])
+def test_numbers_that_make_no_sense(originals, capsys, flags):
+    with pytest.raises(SystemExit, match="2"):
+        run(originals, *flags)
+    assert flags[0] in capsys.readouterr().err

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import calibrate
 import predict_folder
 from engines import openvino_engine
 from systems.seferbekov.strategy import STRATEGIES
-from tests import media
+from tests import media, processes
 from tests.engines import needs_native
 
 ROOT = Path(predict_folder.__file__).resolve().parent
@@ -94,7 +95,7 @@ def finished(folder, weights_dir, tmp_path_factory):
     tables = [part for name in ("faces", "tracks", "intervals") for part in (f"--{name}-csv", f"{name}.csv")]
     more = [part if part.startswith("--") else str(output.with_name(part)) for part in tables]
     args = arguments(weights_dir, folder, output, *more, "--interval-threshold", "0.01")
-    process = subprocess.run(command(*args), capture_output=True, text=True)
+    process = processes.run(command(*args), capture_output=True, text=True)
     return output, process
 
 
@@ -201,6 +202,29 @@ def test_by_person_and_by_time(few, weights_dir, expected, tmp_path, capsys):
     assert "error: --frames-per-second and --frames-per-video: give one of them" in capsys.readouterr().err
 
 
+def test_calibration_adds_ratios(few, weights_dir, expected, tmp_path, capsys):
+    """A calibration of made-up labels for these very scores; one of another strategy is refused."""
+    output, report = tmp_path / "s.csv", tmp_path / "r.html"
+    assert predict_folder.main(arguments(weights_dir, few, output)) == 0
+    header, *rows = read_csv(output)
+    labels = ["filename,label", *(f"{name},{int(number % 2)}" for number, (name, _) in enumerate(rows))]
+    (tmp_path / "l.csv").write_text("\n".join(labels) + "\n")
+    fitted = tmp_path / "c.json"
+    fit = ["fit", "--submission", output, "--labels", tmp_path / "l.csv", "--output", fitted, "--cluster", "video"]
+    assert calibrate.main([*map(str, fit), "--folds", "2", "--draws", "100"]) == 0
+    more = ("--calibration", str(fitted))
+    assert predict_folder.main(arguments(weights_dir, few, output, *more, "--report", str(report))) == 0
+    again, *ratios = read_csv(output)
+    assert again == [*header, "log10_lr", "lr_note"] and [row[:2] for row in ratios] == rows
+    assert all(-9 <= float(row[2]) <= 9 and row[3] in ("", "bound", "outside") for row in ratios)
+    assert report.read_text().count("The score supports") == len(rows)
+    capsys.readouterr()
+    assert predict_folder.main(arguments(weights_dir, few, output, *more, "--strategy", "mean")) == 1
+    error = capsys.readouterr().err
+    assert f"error: --calibration {fitted}: is for scores of strategy confident, these are of mean" in error
+    assert "Traceback" not in error
+
+
 def test_rotation_is_applied(finished):
     """A face stored upside down is found with a tag that turns it, one that a tag turns upside down is not."""
     faces = {row[0] for row in read_csv(finished[0].with_name("faces.csv"))}
@@ -249,7 +273,7 @@ def expected(few, weights_dir, tmp_path_factory):
 def test_stopped_and_started_again(few, weights_dir, expected, tmp_path, how):
     output = tmp_path / "s.csv"
     args = arguments(weights_dir, few, output, "--workers", "1")
-    process = subprocess.Popen(command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = processes.Popen(command(*args), stdout=processes.PIPE, stderr=processes.PIPE, text=True)
     deadline = time.time() + 60
     while time.time() < deadline and process.poll() is None:
         if sum(len(path.read_text().splitlines()) - 1 for path in tmp_path.glob("*.jsonl")) >= 1:
@@ -260,7 +284,7 @@ def test_stopped_and_started_again(few, weights_dir, expected, tmp_path, how):
     assert not output.exists() and "Traceback" not in err
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
     assert how == signal.SIGKILL or "the same command goes on where it stopped" in err
-    again = subprocess.run(command(*args), capture_output=True, text=True)
+    again = processes.run(command(*args), capture_output=True, text=True)
     assert again.returncode == 0 and "of them done before" in again.stdout
     assert output.read_bytes() == expected
 
@@ -269,18 +293,18 @@ def test_two_processes_write_the_same_csv(few, weights_dir, expected, tmp_path):
     output = tmp_path / "s.csv"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     args = [*torchrun, str(ROOT / "predict_folder.py"), *arguments(weights_dir, few, output)]
-    process = subprocess.run(args, capture_output=True, text=True, timeout=120)
+    process = processes.run(args, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     assert output.read_bytes() == expected
     assert process.stdout.count("Predicting 8 videos") == 1  # rank 0 alone speaks
-    again = subprocess.run(args, capture_output=True, text=True, timeout=120)
+    again = processes.run(args, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and "8 of them done before" in again.stdout
 
 
 def test_two_processes_report_bad_input_once(weights_dir, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     args = [*torchrun, str(ROOT / "predict_folder.py"), *arguments(weights_dir, tmp_path / "gone", tmp_path / "s.csv")]
-    process = subprocess.run(args, capture_output=True, text=True, timeout=120)
+    process = processes.run(args, capture_output=True, text=True, timeout=120)
     assert process.returncode != 0
     assert process.stderr.count("error: --test-dir") == 1
 
@@ -427,7 +451,7 @@ def test_wrong_checkpoint(tmp_path, face_video, weights_dir, content):
     weights.mkdir()
     shutil.copy(weights_dir / "first", weights / "first")
     (weights / "second").write_bytes(content)
-    process = subprocess.run(command(*arguments(weights, folder, tmp_path / "s.csv")), capture_output=True, text=True)
+    process = processes.run(command(*arguments(weights, folder, tmp_path / "s.csv")), capture_output=True, text=True)
     assert process.returncode == 1 and "Traceback" not in process.stderr
     assert f"error: {weights}/second: " in process.stderr
 
@@ -442,7 +466,7 @@ def test_checkpoint_of_another_encoder(tmp_path, face_video, weights_dir):
     for name in ("first", "second"):
         torch.save({"state_dict": content["state_dict"]}, weights / name)
     args = arguments(weights, folder, tmp_path / "s.csv")
-    process = subprocess.run(command(*args), capture_output=True, text=True)
+    process = processes.run(command(*args), capture_output=True, text=True)
     assert process.returncode == 1 and "is not a DeepFakeClassifier on tf_efficientnet_b7_ns" in process.stderr
     assert predict_folder.main([*args, "--encoder", media.ENCODER, "--size", str(media.SIZE)]) == 0
 
