@@ -27,8 +27,12 @@ from engines.gpu import failures_are_told
 from evaluation.calibration import Calibration, load_calibration
 from evaluation.ratio_csv import COLUMNS as RATIO_COLUMNS
 from evaluation.ratio_csv import ratio_in_words, ratios_of
+from inference.case_rerun import repeatable
+from inference.case_writer import Checkpoint, now, write_case
 from inference.listing import list_videos, tell_left_out
+from inference.machine_facts import machine_facts
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_verdict
+from inference.recorded import Run, recorded
 from inference.report import write_report
 from inference.results import (
     ResultsJournal,
@@ -44,10 +48,11 @@ from inference.results import (
 from inference.video_people import Person, people_of
 from runtime.command import number_above, positive, run_command, worker_count
 from runtime.cores import available_cores
+from runtime.digests import digest_of
 from runtime.errors import InputError, printable
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
-from systems.checkpoints import file_digest
+from systems.checkpoints import CheckpointError
 from systems.registry import (
     DEFAULT,
     SYSTEMS,
@@ -55,6 +60,7 @@ from systems.registry import (
     checkpoint_path,
     load_predictor,
     options_of,
+    published_path,
     strategies,
     system_of,
 )
@@ -109,6 +115,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="of calibrate.py fit, for these models: also write each score's likelihood ratio (log10_lr, lr_note in\n"
         "--output), and in words into --report",
     )
+    arg(
+        "--case", metavar="FILE", help="what the scores were made of and with, for verify.py (default: beside --output)"
+    )
     arg("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
     arg(
         "--precision",
@@ -162,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def predict(args: argparse.Namespace, ranks: Ranks) -> int:
-    started = time.time()
+    started, began = time.time(), now()
     device = resolve_device(args.device, ranks.local_rank)
     precision = resolve_precision(args.precision, device)
     checkpoints = [checkpoint_path(args.weights_dir, name) for name in args.models]
@@ -179,11 +188,12 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         predictor = load_predictor(system, options_of(args), args.weights_dir)
         engine = engine_of(predictor, args.engine, device)
         paths = [(name, os.path.join(args.test_dir, name)) for name in videos]
-        settings = describe_settings(args, system, predictor, device, precision, engine, checkpoints)
+        weights = [checkpoint_of(name, path) for name, path in zip(args.models, checkpoints, strict=True)]
+        settings = describe_settings(args, system, predictor, device, precision, engine, weights)
         calibration = calibration_of(args, system, predictor, settings)
         files = output_files(args, settings)
-        given = [args.calibration] if args.calibration else []
-        check_outputs(files, [*checkpoints, *given, *(path for _, path in paths)])
+        inputs = input_files(args, system)
+        check_outputs(files, [*checkpoints, *inputs.values(), *(path for _, path in paths)])
         journal = ResultsJournal(files["journal of --output"], settings, args.overwrite)
     except BaseException:
         ranks.broadcast(None)  # the others leave without a word
@@ -207,10 +217,10 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
 
         # process
         if todo:
-            pipeline = build_pipeline(args, ranks, predictor, device, precision, engine)
+            run = build_run(args, ranks, predictor, device, precision, engine)
             progress = tqdm(total=len(videos), initial=len(videos) - len(todo), unit="video")
             progress.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
-            with progress, contextlib.closing(ranks.results(todo, pipeline.run)) as results:
+            with progress, contextlib.closing(ranks.results(todo, run)) as results:
                 for result in results:
                     finished[result.video] = result
                     journal.add(result)
@@ -242,6 +252,19 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         workers = args.workers or available_cores()
         said = {name: ratio_in_words(*ratio) for name, ratio in ratios.items() if ratio[0] is not None}
         write_report(args.report, results, dict(paths), people, settings=settings, how=how, said=said, workers=workers)
+    write_case(
+        files["case of --output"],
+        started=began,
+        repeat=repeatable(args, settings),
+        settings=settings,
+        weights_folder=args.weights_dir,
+        weights=weights,
+        inputs=inputs,
+        videos_folder=args.test_dir,
+        results=results,
+        outputs=files,
+        journal=journal.journal,
+    )
     report(summary, args, predictor.frames_per_video, time.time() - started)
     return exit_code(results, args.strict, listing.left_out)
 
@@ -255,8 +278,7 @@ def assist(args: argparse.Namespace, ranks: Ranks, device: torch.device, precisi
     if todo:
         predictor = load_predictor(system, options_of(args), args.weights_dir)
         engine = engine_of(predictor, args.engine, device)
-        pipeline = build_pipeline(args, ranks, predictor, device, precision, engine)
-        for _ in ranks.results(todo, pipeline.run):
+        for _ in ranks.results(todo, build_run(args, ranks, predictor, device, precision, engine)):
             raise AssertionError("results go to rank 0")
     ranks.close()
     return 0
@@ -282,6 +304,14 @@ def check_checkpoints(folder: str, names: list[str]) -> None:
         )
 
 
+def checkpoint_of(name: str, path: str) -> Checkpoint:
+    """A file of weights. Raises CheckpointError where it can't be read."""
+    try:
+        return Checkpoint(name=name, path=path, digest=digest_of(path))
+    except OSError as error:
+        raise CheckpointError(path, f"can't be opened ({error.strerror})") from error
+
+
 def describe_settings(
     args: argparse.Namespace,
     system: str,
@@ -289,13 +319,13 @@ def describe_settings(
     device: torch.device,
     precision: str,
     engine: str,
-    checkpoints: list[str],
+    weights: list[Checkpoint],
 ) -> dict:
     """All that the faces' scores depend on, besides the videos."""
     return {
         "format": _RESULTS_FORMAT,
         **({} if system == DEFAULT else {"system": system}),
-        "models": [[name, file_digest(path)] for name, path in zip(args.models, checkpoints, strict=True)],
+        "models": [[each.name, each.digest.sha256[:16]] for each in weights],
         **predictor.settings(),
         "device": device.type,
         "precision": precision,
@@ -330,8 +360,18 @@ def output_files(args: argparse.Namespace, settings: dict) -> dict[str, str]:
         "--output": args.output,
         "journal of --output": f"{stem}.{fingerprint(settings)}.jsonl",
         "summary of --output": f"{stem}.summary.json",
+        "case of --output": args.case or f"{stem}.case.json",
     }
     return {**files, **asked_for(args)}
+
+
+def input_files(args: argparse.Namespace, system: str) -> dict[str, str]:
+    """What else the outputs depend on, by what it is to the command."""
+    flags = ("--detections", "--clip-settings", "--calibration")
+    given = {flag: getattr(args, flag[2:].replace("-", "_")) for flag in flags}
+    published = published_path(system)
+    config = {"config": str(published)} if published.is_file() else {}
+    return {**config, **{flag: path for flag, path in given.items() if path}}
 
 
 def asked_for(args: argparse.Namespace) -> dict[str, str]:
@@ -380,6 +420,15 @@ def build_pipeline(
     ):
         opened = predictor.open(((name, checkpoint_path(args.weights_dir, name)) for name in bar), machine)
     return Pipeline(opened.sampler, opened.models, verdict_of(args, predictor), workers=workers)
+
+
+def build_run(
+    args: argparse.Namespace, ranks: Ranks, predictor: Predictor, device: torch.device, precision: str, engine: str
+) -> Run:
+    """What scores videos, and tells of each what was read, and with what."""
+    pipeline = build_pipeline(args, ranks, predictor, device, precision, engine)
+    environment = machine_facts(device)
+    return lambda videos: recorded(pipeline.run, videos, environment)
 
 
 def report(summary: dict, args: argparse.Namespace, frames_per_video: int | None, seconds: float) -> None:

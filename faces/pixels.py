@@ -26,12 +26,17 @@ UPRIGHT: Turn = (False, False, False)
 def to_rgb(path: str, frame: av.VideoFrame) -> np.ndarray:
     """A decoded frame as RGB uint8 (h, w, 3), upright. Raises VideoError where it is too large."""
     check_size(path, frame.width, frame.height)
-    matrix = _BT601 if _is_yuv8(frame.format.name) or frame.colorspace not in _KNOWN_MATRICES else None
+    matrix = matrix_of(frame)
     image = frame.to_ndarray(format="rgb24", **({} if matrix is None else {"src_colorspace": matrix}))
     swap, upside_down, mirror = turn_of(frame) or UPRIGHT
     image = image.transpose(1, 0, 2) if swap else image
     image = image[::-1] if upside_down else image
     return np.ascontiguousarray(image[:, ::-1] if mirror else image)
+
+
+def matrix_of(frame: av.VideoFrame) -> int | None:
+    """The matrix, by FFmpeg's number, that a frame's colours are read by whatever it says; None where its own is."""
+    return _BT601 if _is_yuv8(frame.format.name) or frame.colorspace not in _KNOWN_MATRICES else None
 
 
 def turn_of(frame: av.VideoFrame) -> Turn | None:

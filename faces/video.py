@@ -15,12 +15,14 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import av
 import numpy as np
 
 from faces.packets import ALONE, CHANGE, DAMAGED, REFERENCE, SHOWN, START, UNDECIDED, inspector_of
 from faces.pixels import notes_on, to_rgb
+from faces.stream_facts import frame_facts, stream_facts
 from faces.video_file import MAX_FRAMES, VideoError, check_count, choose_track, open_track, plain
 
 READER = 2  # raised when the same file gives other frames than before
@@ -44,7 +46,7 @@ class VideoInfo:
     """What is known of a video: its upright size in pixels, how many frames it shows, how many of these were asked for,
     how many a second (None where it does not say), and what a person should know of it, in sentences. `times`: when its
     frames are presented, in seconds of the file's own clock, float64 (n,); n is smaller than the number of frames where
-    the timestamps don't tell."""
+    the timestamps don't tell. `stream`: what the file says of what is read, as JSON has it (stream_facts.py)."""
 
     width: int = 0
     height: int = 0
@@ -52,6 +54,7 @@ class VideoInfo:
     wanted: int = 0
     rate: float | None = None
     times: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    stream: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def seconds_of(self, index: int) -> float | None:
@@ -165,6 +168,7 @@ def _read_upright(path: str, scan: _Scan, wanted: np.ndarray, info: VideoInfo, a
         if not read:
             info.height, info.width = image.shape[:2]
             info.notes += notes_on(frame, stream)
+            info.stream |= frame_facts(frame)
         yield index, image
         read += 1
     if not read:
@@ -214,6 +218,7 @@ def _scan(path: str, info: VideoInfo) -> _Scan:
         in_header = stream.frames
         info.width, info.height = stream.codec_context.width, stream.codec_context.height
         info.rate = float(stream.average_rate) if stream.average_rate else None
+        info.stream = stream_facts(container, stream)
         time_base = float(stream.time_base) if stream.time_base else None
         check_count(path, len(stream.index_entries))  # fragments have brought theirs by now
     scan = _Scan(

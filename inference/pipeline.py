@@ -22,6 +22,7 @@ import torch
 
 from faces.video import VideoError
 from inference.byte_queue import ByteQueue
+from inference.video_facts import read_facts
 from runtime.errors import DeviceError
 from runtime.files import file_identity
 from systems.sample import Account, GiveVerdict, Models, Sample, Sampler, ScoredFace, Stopped
@@ -54,6 +55,8 @@ class VideoResult:
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     identity: tuple[int, int] | None = None  # of the file that was read: bytes, time of change in ns
+    source: dict[str, Any] = field(default_factory=dict)  # how it was read (video_facts.py)
+    environment: dict[str, Any] = field(default_factory=dict)  # of the process that scored it (machine_facts.py)
     faces: list[ScoredFace] = field(default_factory=list)
 
 
@@ -278,6 +281,7 @@ class _Run:
         result = VideoResult(video=video.name, status=status, error=error, identity=video.identity)
         for name in ("frames", "frames_wanted", "last_frame", "left_out", "notes"):
             setattr(result, name, getattr(video.account, name))
+        result.source = read_facts(video.account, video.samples)
         return result
 
     def _result(self, video: _Video) -> VideoResult:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, VideoResult
+from inference.video_facts import check_facts
 from inference.video_people import Person
 from runtime.errors import OutputError
 from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file, write_json
@@ -44,12 +45,16 @@ class ResultsJournal:
             overwrite=overwrite,
         )
         self._results: dict[str, VideoResult] = {}
+        self._environment: dict = {}  # of the results that follow
         for number, record in enumerate(self._journal.records, start=1):
             try:
                 if number == 1 and record != {"settings": settings}:
                     raise ValueError("other settings")
-                if number > 1:
+                if record.keys() == {"environment"}:
+                    self._environment = _environment_of(record)
+                elif number > 1:
                     result = _checked(record, len(settings["models"]))
+                    result.environment = self._environment
                     self._results[result.video] = result
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise self._journal.damaged(number) from error
@@ -64,10 +69,20 @@ class ResultsJournal:
         return result if result.identity is not None and result.identity == file_identity(path) else None
 
     def add(self, result: VideoResult) -> None:
-        """Write a result down."""
+        """Write a result down, and before it the environment where that is another than before."""
+        if result.environment != self._environment:
+            self._journal.add({"environment": result.environment})
+            self._environment = result.environment
         faces = [_record_of(face) for face in result.faces]
-        self._journal.add({**asdict(replace(result, faces=[])), "faces": faces})
+        record = {**asdict(replace(result, faces=[])), "faces": faces}
+        del record["environment"]
+        self._journal.add(record)
         self._results[result.video] = result
+
+    @property
+    def journal(self) -> Journal:
+        """The file itself."""
+        return self._journal
 
     def close(self) -> None:
         """A journal without a result is not left behind."""
@@ -78,6 +93,7 @@ class ResultsJournal:
 
 def _checked(record: dict, models: int) -> VideoResult:
     """A result from its line of the journal; an exception where the line can't have been written by `add`."""
+    check_facts(record.get("source", {}))
     faces = [_face_of(face) for face in _list_of(dict, record.pop("faces"))]
     identity = record.pop("identity")
     result = VideoResult(**record, identity=None if identity is None else tuple(identity), faces=faces)
@@ -111,6 +127,12 @@ def _checked(record: dict, models: int) -> VideoResult:
         if not isinstance(face.flipped, bool) or not isinstance(face.role, str):
             raise ValueError("not a face")
     return result
+
+
+def _environment_of(record: dict) -> dict:
+    if not isinstance(record["environment"], dict):
+        raise ValueError("not an environment")
+    return record["environment"]
 
 
 _OPTIONAL = {field.name: field.default for field in fields(ScoredFace) if field.default is not MISSING}

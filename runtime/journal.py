@@ -1,21 +1,33 @@
 """A journal: a file of JSON objects, one a line, that grows while a run goes on and tells the next one what is done.
 
 A line counts once its newline is there, so a run killed at any moment loses at most what it was working on.
+
+Lines are chained: each ends with "chain", the SHA-256 (hexadecimal) of the chain before it, itself as text, 64 zeros
+before the first line, followed by the line's bytes without ", "chain": ...". A line that was changed, moved or taken
+out breaks it. Lines of older versions have no chain: they count as they are, and the next link covers them, whole and
+with their newline.
 """
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
+import re
 import stat
 import sys
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from runtime import limits
 from runtime.errors import OutputError, printable
 from runtime.files import folder_of, is_link, link_error
 
+UNCHAINED = "0" * 64  # the chain before the first line
+_CHAIN = "chain"
+_LINK = re.compile(rb'(?:, )?"chain": "([0-9a-f]{64})"\}\n\Z')
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # Lustre, some NFS and FUSE
 
 
@@ -23,9 +35,10 @@ class Journal:
     """The records of a file, and the right to add to it, which one process has at a time. Where the file system has no
     locks that is for whoever starts the runs to see to, and a warning says so.
 
-    `records` holds what was there at the start. Raises OutputError if another process has the journal open (`busy` says
-    what it is doing), if it is damaged, or if it can't be written (`remedy` says what then), also where it is a link or
-    one of the folders between `root`, where that is given, and it.
+    `records` holds what was there at the start; `chain` is the last link, and `lines` the number of lines, of what is
+    there now. Raises OutputError if another process has the journal open (`busy` says what it is doing), if it is
+    damaged, or if it can't be written (`remedy` says what then), also where it is a link or one of the folders between
+    `root`, where that is given, and it.
     """
 
     def __init__(
@@ -67,21 +80,15 @@ class Journal:
         """Read what is there, and cut off a line that was not finished."""
         self._file.seek(0)
         records, end = [], 0
+        self.chain, self.lines = UNCHAINED, 0
         with open(self._file.fileno(), "rb", closefd=False) as file:
-            while line := file.readline(limits.JOURNAL_LINE):
-                number = len(records) + 1
-                if not line.endswith(b"\n"):
-                    if len(line) == limits.JOURNAL_LINE:
-                        raise self.damaged(number)
-                    break
-                end += len(line)
-                try:
-                    record = json.loads(line)
-                    if not isinstance(record, dict):
-                        raise ValueError("not an object")
-                except (ValueError, RecursionError) as error:
-                    raise self.damaged(number) from error
-                records.append(record)
+            try:
+                for line, record, self.chain in chained_lines(file):
+                    end += len(line)
+                    records.append(record)
+                    self.lines += 1
+            except ValueError as error:
+                raise self.damaged(self.lines + 1) from error
         self._file.truncate(end)
         return records
 
@@ -91,7 +98,9 @@ class Journal:
 
     def add(self, record: dict) -> None:
         """Write a record down; on an error the journal is as it was before."""
-        line = json.dumps(record).encode() + b"\n"
+        body = json.dumps(record).encode()
+        chain = _link(self.chain, body)
+        line = b'%s%s"%s": "%s"}\n' % (body[:-1], b", " if record else b"", _CHAIN.encode(), chain.encode())
         end = self._file.seek(0, os.SEEK_END)
         try:
             if self._file.write(line) < len(line):
@@ -99,9 +108,34 @@ class Journal:
         except OSError as error:
             self._file.truncate(end)
             raise OutputError(f"{self.path}: can't be written ({error.strerror}); what was written is kept") from error
+        self.chain, self.lines = chain, self.lines + 1
 
     def close(self) -> None:
         self._file.close()
+
+
+def chained_lines(file: BinaryIO) -> Iterator[tuple[bytes, dict, str]]:
+    """Each finished line of a journal, its record without the chain, and the chain after it. Raises ValueError at a
+    line that can't be what was written: too long, no object of JSON, or one that the chain does not fit."""
+    chain = UNCHAINED
+    while (line := file.readline(limits.JOURNAL_LINE)).endswith(b"\n"):
+        try:
+            record = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("too deep") from error
+        if not isinstance(record, dict):
+            raise ValueError("not an object")
+        link = _LINK.search(line)
+        chain = _link(chain, line[: link.start()] + b"}" if link else line)
+        if record.pop(_CHAIN, None) != (chain if link else None):
+            raise ValueError("the chain is broken")
+        yield line, record, chain
+    if len(line) == limits.JOURNAL_LINE:
+        raise ValueError("too long")
+
+
+def _link(chain: str, line: bytes) -> str:
+    return hashlib.sha256(chain.encode() + line).hexdigest()
 
 
 def _open(path: Path, root: str | os.PathLike | None) -> FileIO:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 
@@ -53,6 +54,93 @@ def test_a_damaged_line_is_named(path, line):
     path.write_text(json.dumps({"number": 0}) + f"\n{line}\n")
     with pytest.raises(OutputError, match=r"j\.jsonl: line 2 is damaged; delete the file to start anew"):
         opened(path)
+
+
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_each_line_is_chained_to_those_before(path):
+    """The links as the module's first words define them, and the same in a journal that goes on."""
+    chain = "0" * 64
+    for number, line in enumerate(path.read_text().splitlines()):
+        chain = sha256(f'{chain}{{"number": {number}}}')
+        assert line == f'{{"number": {number}, "chain": "{chain}"}}'
+    journal = opened(path)
+    assert (journal.chain, journal.lines) == (chain, 3)
+    journal.add({})
+    chain = sha256(chain + "{}")
+    assert path.read_text().splitlines()[3] == f'{{"chain": "{chain}"}}'
+    assert (journal.chain, journal.lines) == (chain, 4)
+    journal.close()
+    assert records(path)[3:] == [{}]
+
+
+@pytest.mark.parametrize(
+    "change, line",
+    [
+        (lambda lines: [lines[0].replace("0", "5", 1), *lines[1:]], 1),
+        (lambda lines: [lines[0], lines[1].replace(": 1", ":  1"), lines[2]], 2),
+        (lambda lines: [lines[0], lines[1].replace('"number"', '"number": 7, "number"'), lines[2]], 2),
+        (lambda lines: [lines[0], lines[1][:-3] + ("1" if lines[1][-3] == "0" else "0") + lines[1][-2:], lines[2]], 2),
+        (lambda lines: [lines[0], lines[1].upper(), lines[2]], 3),
+        (lambda lines: [lines[0], '{"number": 1}', lines[2]], 3),
+        (lambda lines: [lines[0], lines[2]], 2),
+        (lambda lines: [lines[1], lines[0], lines[2]], 1),
+        (lambda lines: [*lines, lines[2]], 4),
+        (lambda lines: [*lines, '{"chain": 3}'], 4),
+    ],
+    ids=["content", "space", "key twice", "link", "case", "no link", "left out", "order", "twice", "no text"],
+)
+def test_a_line_that_is_not_what_was_written(path, change, line):
+    path.write_text("".join(f"{each}\n" for each in change(path.read_text().splitlines())))
+    with pytest.raises(OutputError, match=rf"j\.jsonl: line {line} is damaged; delete the file to start anew"):
+        opened(path)
+
+
+def test_a_journal_of_an_older_version_goes_on_with_a_chain(path):
+    """The first link covers the lines before it."""
+    old = '{"number": 0}\n{"number":1}\n'
+    path.write_text(old)
+    journal = opened(path)
+    assert journal.records == [{"number": 0}, {"number": 1}]
+    journal.add({"number": 2})
+    journal.close()
+    chain = sha256(sha256(sha256("0" * 64 + '{"number": 0}\n') + '{"number":1}\n') + '{"number": 2}')
+    assert path.read_text() == f'{old}{{"number": 2, "chain": "{chain}"}}\n' and len(records(path)) == 3
+    path.write_text(path.read_text().replace("0", "4", 1))
+    with pytest.raises(OutputError, match="line 3 is damaged"):
+        opened(path)
+
+
+def test_the_chain_begins_anew_with_the_journal(path):
+    journal = opened(path, overwrite=True)
+    assert (journal.chain, journal.lines) == ("0" * 64, 0)
+    journal.close()
+
+
+def test_what_could_not_be_written_is_not_chained(path, monkeypatch):
+    journal = opened(path)
+    before = journal.chain, path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_file", SmallDisk(journal._file))
+        with pytest.raises(OutputError, match="No space left on device"):
+            journal.add({"number": 3})
+    assert (journal.chain, path.read_bytes()) == before
+    journal.add({"number": 4})
+    journal.close()
+    assert records(path)[3:] == [{"number": 4}]
+
+
+class SmallDisk:
+    """A file on a disk that has room for ten bytes."""
+
+    def __init__(self, file):
+        self._file = file
+        self.seek, self.truncate = file.seek, file.truncate
+
+    def write(self, line):
+        return self._file.write(line[:10])
 
 
 def test_one_process_at_a_time(path):

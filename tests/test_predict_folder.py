@@ -276,7 +276,7 @@ def test_stopped_and_started_again(few, weights_dir, expected, tmp_path, how):
     process = processes.Popen(command(*args), stdout=processes.PIPE, stderr=processes.PIPE, text=True)
     deadline = time.time() + 60
     while time.time() < deadline and process.poll() is None:
-        if sum(len(path.read_text().splitlines()) - 1 for path in tmp_path.glob("*.jsonl")) >= 1:
+        if sum(len(path.read_text().splitlines()) - 2 for path in tmp_path.glob("*.jsonl")) >= 1:
             break
         time.sleep(0.01)
     process.send_signal(how)
