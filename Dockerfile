@@ -1,5 +1,5 @@
 # What training and prediction need, on the official PyTorch image: ./build.sh [--build-arg NAME=VALUE ...]
-#   PYTORCH, CUDA, CUDNN   as the image's tag has them (also CUDA=12.8); its PyTorch is kept, not requirements.txt's
+#   PYTORCH, CUDA, CUDNN   as the image's tag has them (also CUDA=12.8); its PyTorch is kept, not requirements.lock's
 #   VARIANT=devel          with the CUDA compiler, which apex needs (default: runtime, which is smaller)
 #   TZ                     time zone, such as Europe/Berlin
 #   PRETRAINED             encoders whose ImageNet weights go into the image; empty: none, for a build without internet
@@ -44,13 +44,15 @@ RUN [ "$APEX" = 1 ] || exit 0; \
     && python3 -c "import torch, amp_C; from apex.optimizers import FusedAdam, FusedSGD"
 
 WORKDIR /workspace
-COPY requirements.txt .
+COPY requirements.lock .
+# The image's PyTorch stays, with what came with it. All else of the lock goes into a folder that Python looks into first:
+# pip can't replace what Debian's and Ubuntu's own packages brought.
+ENV PYTHONPATH=/opt/packages PATH=/opt/packages/bin:$PATH
 RUN { command -v python > /dev/null || ln -s "$(command -v python3)" /usr/local/bin/python; } \
-    && python3 -c "from importlib.metadata import version; \
-        print('torch==' + version('torch'), 'torchvision==' + version('torchvision'), sep='\\n')" > /tmp/image.txt \
-    && grep -vE '^torch(vision)?==' requirements.txt > /tmp/others.txt \
-    && python3 -m pip install -r /tmp/others.txt -c /tmp/image.txt \
-    && rm /tmp/image.txt /tmp/others.txt
+    && awk '/^[a-z]/ { other = !/^(torch|torchvision|triton|setuptools|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/ } other' \
+        requirements.lock > /tmp/others.lock \
+    && python3 -m pip install --require-hashes --no-deps --target "$PYTHONPATH" -r /tmp/others.lock \
+    && rm /tmp/others.lock
 
 # Where any user finds the weights, and may add others'.
 ENV HF_HOME=/opt/huggingface HF_HUB_DISABLE_TELEMETRY=1
@@ -73,4 +75,6 @@ ENV HOME=/home/dfdc USER=dfdc LOGNAME=dfdc
 COPY . .
 RUN mkdir -p -m 1777 "$HOME" && chmod -R a+rwX /workspace
 
+# An hour after its start, and each hour: are scores what they should be? `docker ps` tells.
+HEALTHCHECK --interval=1h --timeout=10m CMD ["python3", "/workspace/doctor.py", "--quick"]
 CMD ["/bin/bash"]

@@ -18,6 +18,8 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import numpy as np
 from scipy.special import expit
 

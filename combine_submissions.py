@@ -18,6 +18,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from evaluation.combination import WAYS, Combination, combine, read_submissions, summary_path
 from evaluation.combination_page import write_page
 from evaluation.submissions import UNKNOWN

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import cv2
 import torch
 

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import numpy as np
 
 from evaluation.assessment import Assessment, as_json, assess

@@ -18,6 +18,8 @@ import stat
 import sys
 import time
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import torch
 from tqdm import tqdm
 

@@ -16,6 +16,8 @@ import os
 import sys
 from collections.abc import Iterable
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import torch
 from tqdm import tqdm
 

@@ -38,7 +38,8 @@ class VariantScores:
 class Row:
     """A variant beside the files themselves.
 
-    `figures` are those of its videos, `differences` those less the figures of the same videos as they were. `faces` and
+    `figures` are those of its videos, `differences` those less the figures of the same videos as they were; these have
+    no interval where all draws give the same, but for the files themselves, which differ by 0 in all draws. `faces` and
     `faces_before` count the faces of these videos. `faces_lost` names videos that had a face and have none,
     `verdicts_changed` those whose score went from one side of 0.5 to the other.
     """
@@ -140,7 +141,7 @@ def _row(
         figures = assess(scores, truth, by=by, draws=draws, seed=seed).figures
         paired = {name: before.scores[name] for name in names}
         compared = assess(paired, truth, by=by, draws=draws, seed=seed, others=scores).comparison
-        differences = compared.difference
+        differences = compared.difference if variant.name == IDENTITY else _told(compared.difference)
     changed = (first > metrics.THRESHOLD) != (second > metrics.THRESHOLD)
     return Row(
         variant=variant.name,
@@ -157,6 +158,15 @@ def _row(
         unreadable=dict(after.unreadable),
         not_encoded=dict(after.not_encoded),
     )
+
+
+def _told(differences: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Without the intervals that have no width: where all draws give the same, as where neither erred, they tell
+    nothing of other videos."""
+    return {
+        name: Estimate(value=each.value, low=None, high=None) if each.low == each.high else each
+        for name, each in differences.items()
+    }
 
 
 def as_json(table: Table) -> dict:

@@ -1,7 +1,7 @@
 """The videos of a variant, made in processes of their own: a file on which an encoder crashes costs that file alone."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,8 @@ def make_videos(
         task.output.unlink(missing_ok=True)
     failed = {}
     results = map(_make, todo) if variant.codec is None else _in_processes(todo, workers)
-    bar = tqdm(results, desc=variant.name, total=len(tasks), initial=len(tasks) - len(todo), unit="video")
-    for made in bar:
+    done = len(tasks) - len(todo)
+    for made in tqdm(results, variant.name, len(tasks), initial=done, unit="video", disable=not todo):
         if made.fatal:
             raise OutputError(made.error)
         if made.error:
@@ -73,7 +73,7 @@ def remove_others(folder: Path, names: set[str]) -> None:
             path.unlink()
 
 
-def _in_processes(todo: list[_Task], workers: int):
+def _in_processes(todo: list[_Task], workers: int) -> Iterator[_Made]:
     for result in WorkerPool(_make_work, workers, _PRELOAD).run(todo):
         yield _Made(task=result.item, source=None, error=result.reason) if isinstance(result, Crash) else result
 

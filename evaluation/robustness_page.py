@@ -11,6 +11,11 @@ from evaluation.robustness_text import SHOWN, failures, how, tables_of
 from evaluation.text import MEANINGS, TITLES
 from runtime.files import whole_file
 
+_OF_FIGURES = {
+    **MEANINGS,
+    "tpr_at_fpr_0.05": "The share of fakes found by a threshold that accuses at most 5 % of the real videos, chosen "
+    "for each variant anew. Where there are fewer than 20 real videos, that can't be told.",
+}
 _OF_VIDEOS = {
     "not encoded": "Videos of which the variant could not be made, as they are damaged or an encoder refuses them.",
     "not read": "Videos that the prediction could not read or failed at; they have a score of 0.5.",
@@ -45,5 +50,5 @@ def page(told: Table, sources: Mapping[str, str]) -> str:
         tables="".join(map(table, tables_of(told))),
         plots="".join(picture(png_of(figure), said[name]) for name, figure in pictures.items()),
         variants=terms({row.variant: row.about for row in told.rows}),
-        meanings=terms({**{TITLES[name]: MEANINGS[name] for name in SHOWN}, **_OF_VIDEOS}),
+        meanings=terms({**{TITLES[name]: _OF_FIGURES[name] for name in SHOWN}, **_OF_VIDEOS}),
     )

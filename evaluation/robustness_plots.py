@@ -15,8 +15,9 @@ _OF_A_ROW, _BESIDE_ROWS = 0.3, 1.5  # inches of height
 
 
 def plots_of(table: Table) -> dict[str, Figure]:
-    """Figures by name: one for each figure that is shown, and one of faces and verdicts."""
-    return {**{name: figure_plot(table, name) for name in SHOWN}, "videos": videos_plot(table)}
+    """Figures by name: one for each figure that is shown and has values, and one of faces and verdicts."""
+    told = [name for name in SHOWN if any(row.figures[name].value is not None for row in table.rows)]
+    return {**{name: figure_plot(table, name) for name in told}, "videos": videos_plot(table)}
 
 
 def figure_plot(table: Table, name: str) -> Figure:

@@ -17,18 +17,16 @@ from runtime.journal import Journal
 _KEYS = {  # of each kind of line: what it has besides the variant's name
     "begun": {},
     "made": {"video": str, "settings": str, "source": list, "output": list},
-    "scored": {"settings": str, "sources": dict, "failed": dict, "outputs": dict, "exit_code": int},
+    "scored": {"settings": str, "sources": dict, "outputs": dict, "exit_code": int},
 }
 Identity = tuple[int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A variant whose predictions are complete: which files its videos were made of, which could not be encoded again
-    and why, and the exit code of the prediction."""
+    """Predictions of a variant: which files its videos were made of, by name, and the exit code of the prediction."""
 
     sources: Mapping[str, Identity]
-    failed: Mapping[str, str]
     exit_code: int
 
 
@@ -97,13 +95,12 @@ class Progress:
         if any(_as_json(file_identity(self._folder / path)) != known for path, known in record["outputs"].items()):
             return None
         sources = {name: tuple(identity) for name, identity in record["sources"].items()}
-        return Scored(sources=sources, failed=record["failed"], exit_code=record["exit_code"])
+        return Scored(sources=sources, exit_code=record["exit_code"])
 
     def add_scored(self, variant: Variant, settings: str, scored: Scored, outputs: list[Path]) -> None:
         record = {
             "settings": settings,
             "sources": {name: _as_json(identity) for name, identity in scored.sources.items()},
-            "failed": dict(scored.failed),
             "outputs": {os.fspath(path.relative_to(self._folder)): _as_json(file_identity(path)) for path in outputs},
             "exit_code": scored.exit_code,
         }

@@ -10,8 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.robustness_making import make_videos, remove_others
@@ -26,7 +26,7 @@ from systems.registry import checkpoint_path
 # those that a test sets itself, and those whose file each variant would write over
 _NOT_PASSED = (
     *("--test-dir", "--output", "--models", "--weights-dir", "--faces-csv", "--only-mp4"),
-    *("--tracks-csv", "--intervals-csv", "--report"),
+    *("--tracks-csv", "--intervals-csv", "--report", "--case"),
 )
 SUBMISSION, SUMMARY, FACES = OUTPUTS = ("submission.csv", "submission.summary.json", "faces.csv")
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
@@ -78,11 +78,12 @@ class Scoring:
     workers: int
     keep: bool
 
-    def score(self, variant: Variant, sources: Mapping[str, str], folder: Path) -> Scored:
+    def score(self, variant: Variant, sources: Mapping[str, str], folder: Path) -> tuple[Scored, dict[str, str]]:
         """Make the videos of a variant in FOLDER/videos, score them to FOLDER/submission.csv, and delete them.
 
         `sources` are files by the names of the videos. What is complete is left as it is; videos that could not be made
-        are tried again. Raises OutputError, and InputError where the prediction ended without writing its results.
+        are tried again. Returns also why some could not be made, by name. Raises OutputError, and InputError where the
+        prediction ended without writing its results.
         """
         settings, videos = self.prediction.digest(variant), folder / "videos"
         identities = {name: file_identity(path) for name, path in sources.items()}
@@ -98,15 +99,17 @@ class Scoring:
                 remove_others(videos, set(made))
                 command, outputs = self.prediction.command(videos, folder), [folder / name for name in OUTPUTS]
                 code = predict(command, folder / SUMMARY) if made else 0
-                scored = Scored(sources=made, failed=failed, exit_code=code)
+                scored = Scored(sources=made, exit_code=code)
                 self.progress.add_scored(variant, settings, scored, outputs if made else [])
             if not self.keep and videos.is_dir() and not videos.is_symlink():
                 shutil.rmtree(videos)
         except OSError as error:
             raise OutputError(f"{videos}: can't be written ({error.strerror}); choose another --output-dir") from error
-        return replace(scored, failed=failed)
+        return scored, failed
 
-    def _make(self, variant: Variant, sources: Mapping[str, str], names: Collection[str], videos: Path):
+    def _make(
+        self, variant: Variant, sources: Mapping[str, str], names: Collection[str], videos: Path
+    ) -> dict[str, str]:
         some = {name: path for name, path in sources.items() if name in names}
         return make_videos(variant, some, videos, self.progress, self.workers)
 
@@ -121,7 +124,7 @@ def predict(command: Sequence[str], summary: Path) -> int:
     return code
 
 
-def _ending_with_this_one():
+def _ending_with_this_one() -> Callable[[], object] | None:
     """What a new process calls so that it ends as soon as this one, however that goes: where this one is killed, the
     next must not find another writing its files. Linux alone can do that; elsewhere it waits to be told so."""
     if sys.platform != "linux":

@@ -17,6 +17,7 @@ MAX_PIXELS = 2**26  # 67 megapixels, twice 8K video
 MAX_FRAMES = 2**22  # 46 hours at 25 a second
 MAX_TRACKS = 256
 _MOST_LISTED = 2 * MAX_FRAMES  # packets of all tracks of an MP4
+_MOST_CHAPTERS = 1024
 
 # containers that hold their pictures themselves: a playlist named .mp4 must not make us read other files
 # `max_pixels` is for the decoders that look at the first packets
@@ -139,10 +140,12 @@ def plain(error: av.error.FFmpegError) -> str:
 
 
 def _check_claims(path: str) -> None:
-    packets, tracks = claims(path)
-    if tracks > MAX_TRACKS:
-        raise VideoError(path, f"has {tracks} tracks, over the limit of {MAX_TRACKS}")
-    if packets > _MOST_LISTED:
+    claimed = claims(path)
+    if claimed.tracks > MAX_TRACKS:
+        raise VideoError(path, f"has {claimed.tracks} tracks, over the limit of {MAX_TRACKS}")
+    if claimed.chapters > _MOST_CHAPTERS:
+        raise VideoError(path, f"lists {claimed.chapters} chapters, over the limit of {_MOST_CHAPTERS}; remove them")
+    if claimed.packets > _MOST_LISTED:
         raise VideoError(path, f"lists over {_MOST_LISTED} packets in its tables, the limit; cut it into parts")
 
 

@@ -9,7 +9,8 @@ from faces.containers import METADATA, is_video_name
 from runtime.errors import InputError, printable
 
 _SHOWN = 20  # names; all of them are in the summary file
-_BESIDE_OUTPUT = re.compile(r"\.(?:summary|case)\.json|\.[0-9a-f]{8}\.jsonl")  # after the name of an output without .csv
+# after the name of an output without .csv
+_BESIDE_OUTPUT = re.compile(r"\.(?:summary|case)\.json|\.[0-9a-f]{8}\.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -294,8 +294,7 @@ class _Run:
         result = self._blank(video, OK)
         result.at_face_limit = video.account.at_face_limit
         result.faces = [
-            sample.scored(row.tolist(), video.account.info)
-            for sample, row in zip(video.samples, rows, strict=True)
+            sample.scored(row.tolist(), video.account.info) for sample, row in zip(video.samples, rows, strict=True)
         ]
         apply_verdict(result, self.pipeline.verdict)
         return result

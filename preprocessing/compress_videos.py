@@ -14,9 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import av
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
+import av
 
 from faces.pixels import UPRIGHT, to_rgb, turn_of
 from faces.video import READER, iter_frames

@@ -20,7 +20,7 @@ from pathlib import Path
 from preprocessing.outputs import new_files
 from runtime import limits
 from runtime.errors import ItemError
-from runtime.files import file_identity, open_folder, read_file
+from runtime.files import file_identity, open_folder, parse_json
 
 _PART_NUMBER = re.compile(r".*_(\d+)", re.ASCII)
 
@@ -123,8 +123,8 @@ def _paths(place: Place, record: dict) -> list[tuple[str, ...]]:
 def _read(place: Place) -> dict | None:
     """A record, or None where there is none. Raises ItemError for one that no stage can have written: a data root comes
     from somewhere, and what a record lists is removed."""
-    try:
-        record = json.loads(read_file(place.record, limits.BOXES))
+
+    def checked(record: dict) -> dict:
         if record.keys() != {"inputs", "settings", "videos"}:
             raise ValueError("its keys are others")
         for video in record["videos"]:
@@ -133,13 +133,18 @@ def _read(place: Place) -> dict | None:
                 tuple(link) in allowed for link in video["links"]
             ):
                 raise ValueError(f"lists {video['file']}")
-    except FileNotFoundError:
+        return record
+
+    if not os.path.lexists(place.record):
         return None
-    except OSError as error:
-        raise ItemError(f"{place.record}: can't be read ({error.strerror}); mend or remove it") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ItemError(f"{place.record}: is no record of this stage ({error}); move it elsewhere") from error
-    return record
+    return parse_json(
+        place.record,
+        limits.BOXES,
+        ItemError,
+        unreadable="can't be read ({}); mend or remove it",
+        damaged="is no record of this stage ({}); move it elsewhere",
+        parse=checked,
+    )
 
 
 def _is_file(root: Path, path: tuple[str, ...]) -> bool:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from faces.video import READER, in_chunks, iter_all_frames
 from preprocessing.data_root import DataRoot
 from preprocessing.extract_crops import FRAME_STEP

@@ -19,6 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from faces.video import READER, VideoInfo, in_chunks, iter_all_frames, probe
 from preprocessing.data_root import DataRoot, Video, read_data_root
 from preprocessing.outputs import new_file
@@ -103,7 +105,7 @@ def detect(args: argparse.Namespace, ranks: Ranks) -> int:
         print(f"face_tracks: {_told(choice, args)}")
     status = run_stage(stage, args, ranks)
     if args.format == "published" and ranks.rank == 0:
-        write_published(Path(args.root_dir), read_data_root(args.root_dir))
+        write_published(Path(args.root_dir), read_data_root(args.root_dir), told=bool(status))
     return status
 
 
@@ -188,8 +190,9 @@ def _write(task: Task, info: VideoInfo, numbers: list[int] | range, detections: 
     return Made({"frames": len(numbers), "faces": faces, "tracks": len(tracks)}, notes)
 
 
-def write_published(root: Path, data: DataRoot) -> None:
-    """The published files of all videos whose tracks are there."""
+def write_published(root: Path, data: DataRoot, *, told: bool) -> None:
+    """The published files of all videos whose tracks are there. Raises InputError where there is none and no error was
+    `told`."""
     tracks = {}
     for video in data.videos:
         try:
@@ -203,8 +206,11 @@ def write_published(root: Path, data: DataRoot) -> None:
             raise OutputError(f"{root.joinpath(*folders)}: can't be made ({error.strerror}); mend that") from error
         write_detections(root.joinpath(*folders, "detections.pkl"), found.recorded.detections, root)
         tracks[f"{video.part}/{video.name}"] = found.tracks
-    if not tracks:
+    if not tracks and not told:
         raise InputError(f"--root-dir {root}: no video has tracks to write as published; mend what is named above")
+    if not tracks:
+        print("face_tracks: no video has tracks to write as published")
+        return
     path = root / "tracks.pkl"
     remove_leftovers(path)
     write_tracks(path, tracks, root)

@@ -11,16 +11,17 @@ torchrun the videos are shared between processes:
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import cv2
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
 from faces.containers import METADATA
 from faces.crop import crop_face
@@ -33,7 +34,7 @@ from preprocessing.stage import Item, Made, Stage, add_common_flags, run_stage
 from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError
-from runtime.files import read_file
+from runtime.files import parse_json
 from runtime.ranks import Ranks
 
 FRAME_STEP = 10
@@ -122,18 +123,23 @@ def match_or_empty(fake: str, original: str, output: Path) -> Match:
 
 def read_boxes(path: Path) -> Boxes:
     """The boxes of every tenth frame that has some, in half-size pixels. Raises ItemError."""
-    try:
-        content = json.loads(read_file(path, limits.BOXES))
-        boxes = {int(index): found for index, found in content.items() if found and int(index) % FRAME_STEP == 0}
-        for found in boxes.values():
-            if np.shape(found)[1:] != (4,) or not (np.abs(found) < _MOST_SIDE).all():
-                raise ValueError("a box is not four numbers of pixels")
-        if min(boxes, default=0) < 0:
-            raise ValueError(f"frame {min(boxes)}")
-    except OSError as error:
-        raise ItemError(f"{path}: no boxes ({error.strerror}); run detect_original_faces.py") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ItemError(f"{path}: is damaged ({error}); delete it and run detect_original_faces.py") from error
+    return parse_json(
+        path,
+        limits.BOXES,
+        ItemError,
+        unreadable="no boxes ({}); run detect_original_faces.py",
+        damaged="is damaged ({}); delete it and run detect_original_faces.py",
+        parse=_boxes,
+    )
+
+
+def _boxes(content: dict) -> Boxes:
+    boxes = {int(index): found for index, found in content.items() if found and int(index) % FRAME_STEP == 0}
+    for found in boxes.values():
+        if np.shape(found)[1:] != (4,) or not (np.abs(found) < _MOST_SIDE).all():
+            raise ValueError("a box is not four numbers of pixels")
+    if min(boxes, default=0) < 0:
+        raise ValueError(f"frame {min(boxes)}")
     return boxes
 
 

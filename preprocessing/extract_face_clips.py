@@ -22,6 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from faces.video import READER, Frame, iter_all_frames, probe
 from preprocessing.cut_videos import Place, new_videos, part_number
 from preprocessing.data_root import DataRoot, Video

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
+import numpy as np
 
 from faces.containers import METADATA
 from faces.video import READER, iter_all_frames, probe

@@ -20,9 +20,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
+import cv2
 
 from faces.images import encode_image
 from faces.video import READER, VideoError, iter_all_frames, probe
@@ -134,7 +136,7 @@ def extract(args: argparse.Namespace, ranks: Ranks) -> int:
     )
     status = run_stage(stage, args, ranks)
     if ranks.rank == 0:
-        write_pairs(plan)
+        write_pairs(plan, told=bool(status))
     return status
 
 
@@ -208,13 +210,16 @@ def _other_video(path: str, what: str) -> ItemError:
     return ItemError(f"{path}: {what}: its tracks are of another video; run detect_tracks.py and align_tracks.py")
 
 
-def write_pairs(plan: Plan) -> None:
-    """List the pairs of folders that are there. Raises InputError where there is none."""
+def write_pairs(plan: Plan, *, told: bool) -> None:
+    """List the pairs of folders that are there. Raises InputError where there is none and no error was `told`."""
     there = [each.folder for each in plan.crops if (plan.root / TRACKS_FOLDER / each.folder / "0.png").is_file()]
     pairs = pair_folders(there, plan.pairs)
     path = plan.root / PAIRS_FILE
-    if not pairs:
+    if not pairs and not told:
         raise InputError(f"{path}: there is no pair to list; mend what is named above")
+    if not pairs:
+        print(f"track_pairs: there is no pair to list: {printable(str(path))}")
+        return
     remove_leftovers(path)
     write_track_pairs(path, pairs, plan.root)
     print(f"track_pairs: {len(pairs)} pairs: {printable(str(path))}")

@@ -19,7 +19,7 @@ import numpy as np
 from faces.video import READER, Frame, in_chunks, iter_all_frames
 from runtime import limits
 from runtime.errors import ItemError
-from runtime.files import file_identity, open_folder, read_file
+from runtime.files import file_identity, open_folder, parse_json
 from systems.medics.clips import FRAMES_WITH_BOXES
 from systems.medics.volumes import FRAME_STEP
 
@@ -118,16 +118,21 @@ def check_rows(path: str, boxes: Sequence[Row], frame_count: int) -> None:
 
 def _read(path: Path) -> dict:
     """Raises ItemError."""
-    try:
-        record = json.loads(read_file(path, limits.BOXES))
-        rows = record["boxes"]
-        if not isinstance(rows, list) or len(rows) > _MOST_ROWS:
-            raise ValueError(f"must have boxes of {_MOST_ROWS} frames at most")
-        for row in rows:
-            if row not in (None, []) and (np.shape(row)[1:] != (4,) or not (np.abs(row) < _MOST_SIDE).all()):
-                raise ValueError("a box is not four numbers of pixels")
-    except OSError as error:
-        raise ItemError(f"{path}: no boxes ({error.strerror}); name the folder that has them by --boxes") from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ItemError(f"{path}: is damaged, or holds no boxes ({error}); remove it") from error
+    return parse_json(
+        path,
+        limits.BOXES,
+        ItemError,
+        unreadable="no boxes ({}); name the folder that has them by --boxes",
+        damaged="is damaged, or holds no boxes ({}); remove it",
+        parse=_checked,
+    )
+
+
+def _checked(record: dict) -> dict:
+    rows = record["boxes"]
+    if not isinstance(rows, list) or len(rows) > _MOST_ROWS:
+        raise ValueError(f"must have boxes of {_MOST_ROWS} frames at most")
+    for row in rows:
+        if row not in (None, []) and (np.shape(row)[1:] != (4,) or not (np.abs(row) < _MOST_SIDE).all()):
+            raise ValueError("a box is not four numbers of pixels")
     return record

@@ -15,7 +15,6 @@ fold -1, which is neither trained nor validated on.
 import argparse
 import csv
 import itertools
-import json
 import os
 import random
 import re
@@ -25,12 +24,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
 from faces.images import Crop, list_crops
 from preprocessing.data_root import DataRoot, Video, read_data_root
@@ -40,7 +41,7 @@ from preprocessing.stage import report_bad
 from runtime import limits
 from runtime.command import run_command
 from runtime.errors import InputError, ItemError
-from runtime.files import read_file, whole_file
+from runtime.files import parse_json, whole_file
 from runtime.ranks import Ranks
 
 PARTS = 50  # of the whole DFDC
@@ -256,12 +257,13 @@ def read_splits(files: dict[str, Path]) -> dict[str, str]:
 
 def read_pairs(path: Path) -> list[list[str]]:
     """Raises InputError unless the file holds a list of pairs."""
-    try:
-        pairs = json.loads(read_file(path, limits.SPLITS))
-    except OSError as error:
-        raise InputError(f"--splits {path}: can't be read ({error.strerror}); name the dataset's files") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--splits {path}: is no JSON ({error}); get it again") from error
+    pairs = parse_json(
+        path,
+        limits.SPLITS,
+        lambda line: InputError(f"--splits {line}"),
+        unreadable="can't be read ({}); name the dataset's files",
+        damaged="is no JSON ({}); get it again",
+    )
     if not isinstance(pairs, list) or not pairs or not all(map(_is_pair, pairs)):
         raise InputError(f'--splits {path}: must be a list of pairs such as ["720", "672"]; get it again')
     return pairs

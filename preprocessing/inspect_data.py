@@ -16,6 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,8 +27,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
 from faces.containers import video_id
 from faces.images import list_crops, read_image

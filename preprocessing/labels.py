@@ -4,13 +4,12 @@
 {"abc.mp4": {"is_fake": 0 or 1}, ...}                                           as its test release has it
 """
 
-import json
 import os
 import reprlib
 from collections import Counter
 
 from runtime import limits
-from runtime.files import read_file
+from runtime.files import read_json
 
 _WORDS = {"real": False, "fake": True}
 _NUMBERS = {0.0: False, 1.0: True}
@@ -30,10 +29,9 @@ def read_metadata(path: str | os.PathLike) -> tuple[dict[str, dict], dict[str, s
     A key that is there twice makes an entry wrong: which of the two holds can't be told. Raises OSError where the file
     can't be read, and ValueError, with what is to be said after its name, where it makes no sense.
     """
-    data = read_file(path, limits.METADATA)
     try:
-        content = json.loads(data, object_pairs_hook=_Object)  # bytes: with a byte order mark or not
-    except (ValueError, RecursionError) as error:
+        content = read_json(path, limits.METADATA, make_object=_Object)
+    except ValueError as error:
         raise ValueError(f"is no JSON ({error})") from error
     if not isinstance(content, _Object):
         raise ValueError("must be an object with an entry for each video")

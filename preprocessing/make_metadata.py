@@ -26,6 +26,8 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from faces.containers import METADATA, SUFFIXES, is_video_name, video_id
 from preprocessing.data_root import read_part
 from preprocessing.labels import parse_label, read_metadata

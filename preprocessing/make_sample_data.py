@@ -35,11 +35,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 import cv2
 import numpy as np
 from tqdm import tqdm
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
 
 from faces.containers import METADATA
 from preprocessing.made_motion import MOVEMENTS

@@ -24,9 +24,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
+from tqdm import tqdm
 
 from faces.containers import METADATA, SUFFIXES, is_video_name
 from preprocessing.data_root import read_part

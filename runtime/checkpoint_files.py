@@ -1,16 +1,20 @@
 """What a checkpoint file must be before PyTorch may load it: nothing in it may grow.
 
 PyTorch writes a zip file of records that are not compressed, or in the older format pickles with the tensors' bytes
-behind them. Loading takes as much memory as the records claim to need, and what else the pickles make.
+behind them. Loading takes as much memory as the records claim to need, and what else the pickles make. A safetensors
+file is a header of JSON, and the tensors' bytes as they are.
 """
 
+import json
 import pickle
 import pickletools
 import re
 import struct
 import zipfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+_MOST_HEADER = 1 << 22  # bytes of a safetensors file's: the largest networks here have a twentieth
+METADATA = "__metadata__"  # among the names of a safetensors file's tensors
 _MOST_RECORDS = 1 << 20
 _LEGACY_PICKLES = 5  # magic number, protocol, the system's sizes, the content, keys of storages
 
@@ -23,6 +27,7 @@ _NAMED = re.compile(
 _WHOLE = {"BININT", "BININT1", "BININT2", "LONG1"}
 _NOTES = {"BINPUT", "LONG_BINPUT"}  # they leave the stack as it is
 
+_ZIP = b"PK\x03\x04"
 _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _END_SIZE, _END_64_SIZE, _LOCATOR_64_SIZE = 22, 56, 20
 
@@ -32,7 +37,7 @@ def check_file(file: BinaryIO) -> None:
     for what is no checkpoint."""
     size = file.seek(0, 2)
     file.seek(0)
-    if file.read(4) == b"PK\x03\x04":
+    if file.read(4) == _ZIP:
         _check_zip(file, size)
     elif size:
         file.seek(0)
@@ -42,6 +47,35 @@ def check_file(file: BinaryIO) -> None:
         except ValueError as error:
             raise pickle.UnpicklingError(f"no pickle ({error})") from error
     file.seek(0)
+
+
+class SafetensorsDamage(ValueError):
+    """A safetensors file is not what it should be."""
+
+
+def safetensors_header(file: BinaryIO) -> dict[str, Any] | None:
+    """What a safetensors file says of itself: by name what is known of each tensor, and under "__metadata__" the texts
+    that go with them. None for a file of another kind. Raises SafetensorsDamage for one that is cut, or claims to be
+    larger than it is. Leaves the file at its beginning."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    if start[8:] != b"{" or start[:4] == _ZIP:
+        file.seek(0)
+        return None
+    if length > min(_MOST_HEADER, size - 8):
+        raise SafetensorsDamage(f"a header of {length} bytes in a file of {size}")
+    file.seek(8)
+    try:
+        header = json.loads(file.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != METADATA]
+        if 8 + length + max(ends, default=0) != size:
+            raise ValueError("tensors that end elsewhere than the file")
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise SafetensorsDamage(f"its header: {error}") from error
+    file.seek(0)
+    return header
 
 
 def _check_zip(file: BinaryIO, size: int) -> None:

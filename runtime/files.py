@@ -10,12 +10,13 @@ import re
 import secrets
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, TypeVar
 
-from runtime.errors import OutputError
+from runtime.errors import OutputError, UserError
 
+T = TypeVar("T")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # by a process that was killed: with 32 random digits, or the process's number as older versions had it
 _LEFTOVER = re.compile(r"\.([0-9a-f]{8})\.(?:[0-9a-f]{32}|[0-9]+)\.tmp")
@@ -69,6 +70,43 @@ def read_file(path: str | os.PathLike, most: int) -> bytes:
 def read_text(path: str | os.PathLike, most: int) -> str:
     """As `read_file`, for text in UTF-8, with a byte order mark or without. Raises UnicodeDecodeError too."""
     return read_file(path, most).decode("utf-8-sig")
+
+
+def read_json(
+    path: str | os.PathLike, most: int, *, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """The content of a file of JSON, in UTF-8 with a byte order mark or without, or in UTF-16 or UTF-32. `make_object`
+    gets the keys and values of each object, a dict where it is not given. Raises OSError as `read_file` does, and
+    ValueError where it is no JSON, is nested too deep or is no text."""
+    data = read_file(path, most)
+    try:
+        return json.loads(data, object_pairs_hook=make_object)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+
+
+def parse_json(
+    path: str | os.PathLike,
+    most: int,
+    error: Callable[[str], UserError],
+    *,
+    unreadable: str,
+    damaged: str,
+    parse: Callable[[Any], T] = lambda content: content,
+) -> T:
+    """The content of a file of JSON, or what `parse` makes of it.
+
+    Raises the caller's `error`, whose message begins with the file and goes on with one of two sentences, in which {}
+    stands for the reason: `unreadable` where the file can't be read, `damaged` where it is no JSON, or where `parse`
+    finds other things in it than it takes.
+    """
+    try:
+        return parse(read_json(path, most))
+    except OSError as reason:
+        raise error(f"{os.fspath(path)}: {unreadable.format(reason.strerror or reason)}") from reason
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as reason:
+        what = f"{reason} is missing" if isinstance(reason, KeyError) else str(reason)
+        raise error(f"{os.fspath(path)}: {damaged.format(what)}") from reason
 
 
 def _unfit(path: str | os.PathLike, number: int, reason: str) -> OSError:

@@ -1,4 +1,4 @@
-"""Checkpoint files of any system: read safely, checked strictly."""
+"""Checkpoint files of any system, PyTorch's and safetensors': read safely, checked strictly."""
 
 import contextlib
 import hashlib
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from runtime.checkpoint_files import check_file
+from runtime.checkpoint_files import SafetensorsDamage, check_file, safetensors_header
 from runtime.errors import UserError
 from runtime.files import open_file
+from systems.safetensors_files import checkpoint_of
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _DTYPES = (*_FLOATS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -34,7 +35,7 @@ class CheckpointError(UserError):
 def file_digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file, 16 digits. Raises CheckpointError where it can't be read."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path, sys.maxsize) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise CheckpointError(path, f"can't be opened ({error.strerror})") from error
@@ -52,12 +53,16 @@ _SAFE = [
 
 
 def read_checkpoint(path: str | os.PathLike, *, weights: bool = True) -> dict[str, Any]:
-    """A checkpoint file's content, tensors on the CPU; unpickled with `weights_only=True`, and never larger in memory
-    than it is on disk. Without `weights` these are left unread, and their values are of no use.
+    """A checkpoint file's content, tensors on the CPU: of PyTorch's files, unpickled with `weights_only=True`, and of
+    safetensors'. It is never larger in memory than it is on disk. Without `weights` these are left unread, and their
+    values are of no use.
 
     Raises CheckpointError."""
     try:
         with open_file(path, sys.maxsize) as file, torch.serialization.safe_globals(_SAFE):
+            header = safetensors_header(file)
+            if header is not None:
+                return checkpoint_of(file, header, weights=weights)
             check_file(file)
             with contextlib.nullcontext() if weights else torch.serialization.skip_data():
                 content = torch.load(file, map_location="cpu", weights_only=True)
@@ -65,6 +70,9 @@ def read_checkpoint(path: str | os.PathLike, *, weights: bool = True) -> dict[st
         raise CheckpointError(path, "no such checkpoint; ./download_weights.sh fetches the published ones") from None
     except OSError as error:
         raise CheckpointError(path, f"can't be opened ({error.strerror or error})") from error
+    except SafetensorsDamage as error:
+        reason = f"is a damaged safetensors file ({shown(str(error))}); copy or export it again"
+        raise CheckpointError(path, reason) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             path,

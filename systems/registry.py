@@ -2,11 +2,13 @@
 
 A system's folder has a module `system`: `add_flags(group)` adds the flags of predict_folder.py that are its own to a
 group of argparse, `OPTIONS` names them, and `predictor(options, weights_dir)` makes a `systems.system.Predictor` of
-those that were given. One that can be trained has a module `task` (systems/task.py).
+those that were given. One that can be trained has a module `task` (systems/task.py), one whose scores can be explained
+by gradients a module `heat` (systems/heat.py).
 """
 
 import argparse
 import importlib
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,15 +79,26 @@ def checkpoint_path(folder: str, name: str) -> str:
     return os.path.join(folder, name)
 
 
+def published_path(system: str) -> Path:
+    """What is known of a system's published files, where there are any."""
+    return _PUBLISHED / f"{system}.json"
+
+
 def published_files(system: str) -> dict[str, Any]:
     """What is known of a system's published files, by name."""
-    path = _PUBLISHED / f"{system}.json"
+    path = published_path(system)
     return read_json(path, limits.CONFIG)["files"] if path.is_file() else {}
 
 
 def published_from(system: str) -> str:
     """Where a system's published files came from, in words."""
-    return read_json(_PUBLISHED / f"{system}.json", limits.CONFIG)["from"]
+    return read_json(published_path(system), limits.CONFIG)["from"]
+
+
+def heat_module(system: str) -> ModuleType | None:
+    """How a system's scores are explained by gradients (systems/heat.py); None where they can't be."""
+    name = f"{SYSTEMS[system]}.heat"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
 def task_module(system: str) -> ModuleType:
@@ -115,6 +128,6 @@ def _module(system: str) -> ModuleType:
 
 def _described(path: str) -> str:
     system = read_checkpoint(path, weights=False).get("system", DEFAULT)
-    if system not in SYSTEMS:
+    if not isinstance(system, str) or system not in SYSTEMS:
         raise InputError(f"{path}: system {shown(system)!r} is unknown; known: {', '.join(SYSTEMS)}")
     return system

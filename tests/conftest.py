@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import json
+import multiprocessing
 import shutil
 import signal
 
@@ -8,10 +9,13 @@ import pytest
 
 from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
 from preprocessing.make_sample_data import make_data_root
-from tests import media
+from tests import media, processes
 
 # `make test &` begins with Ctrl-C ignored, and so would what it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# worker processes of stages and loaders begin with their libraries imported
+multiprocessing.set_executable(str(processes.python()))
 
 
 @pytest.fixture(scope="session")

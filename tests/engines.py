@@ -2,11 +2,12 @@
 
 import pytest
 
-from engines import openvino_engine
+from engines import onnx_model, openvino_engine
 from engines.native import libraries
 
 needs_native = pytest.mark.skipif(libraries.why_not() is not None, reason=str(libraries.why_not()))
 needs_openvino = pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
+needs_onnx = pytest.mark.skipif(onnx_model.why_not() is not None, reason=str(onnx_model.why_not()))
 ENGINES = [
     "torch",
     pytest.param("openvino", marks=needs_openvino),

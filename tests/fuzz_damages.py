@@ -109,9 +109,9 @@ def hard_link_elsewhere(path: Path, canary: Path, draw: np.random.Generator) -> 
 
 
 def linked_folder(path: Path, canary: Path, draw: np.random.Generator) -> None:
-    """The folder that the file is in."""
+    """The folder that the file is in, but for a data root, which may be a link: its user names it."""
     parent = path.parent
-    if parent.name == "copy":
+    if parent.name in ("copy", "root"):
         return link_elsewhere(path, canary, draw)
     parent.rename(parent.with_name(parent.name + "_before"))
     return parent.symlink_to(canary.parent)
@@ -396,12 +396,54 @@ def deep_pickle(path: Path, canary: Path, draw: np.random.Generator) -> None:
             archive.writestr(name, nested_lists if name.endswith("data.pkl") else source.read(name))
 
 
+# of pickles
+
+
+def another_pickle(path: Path, canary: Path, draw: np.random.Generator) -> None:
+    """Plain, but of other things, or of more than its bytes."""
+    box = (0.0, 0.0, 5.0, 5.0)
+    contents = (
+        {},
+        [],
+        3,
+        {"part/a.mp4": [[(10**30, box)]]},
+        {"part/a.mp4": [[(0, (float("nan"), 0.0, 5.0, 5.0))]]},
+        {3: [[(0, box)]]},
+        [("../../canary", "/etc/passwd", [(0, box, box)])],
+        [("a\0b", "\ud800", [(0, box, box)])],
+        [("x" * 10**5, "y", [(0, box, (1.0,))])],
+        [(None, None, [])],
+        {"part/a.mp4": [np.zeros((3, 2))]},
+    )
+    path.write_bytes(pickle.dumps(contents[draw.integers(len(contents))], int(draw.integers(6))))
+
+
+def nested_pickle(path: Path, canary: Path, draw: np.random.Generator) -> None:
+    levels = int(draw.choice([900, 10**5, 10**6]))
+    path.write_bytes(b"\x80\x02" + b"]" * levels + b"a" * (levels - 1) + b".")
+
+
+def doubled_pickle(path: Path, canary: Path, draw: np.random.Generator) -> None:
+    """Lists of the same list twice: 2^60 elements in some hundred bytes."""
+    path.write_bytes(b"\x80\x02]q\x000" + b"h\x00h\x00\x86q\x000" * 60 + b"h\x00.")
+
+
+def an_array_pickle_that_claims(path: Path, canary: Path, draw: np.random.Generator) -> None:
+    """More elements than it has bytes for."""
+    shape = ((10**12,), (2**40, 2**40), (-1,), (3,))[draw.integers(4)]
+    fields = pickle.dumps((1, shape, np.dtype(np.float32), False, bytes(8)), 2)[2:-1]
+    begun = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    path.write_bytes(begun + fields + b"b.")
+
+
 KINDS: dict[str, tuple[Damage, ...]] = {
     "json": TEXT + JSON,
     "journal": TEXT + JSON + LINES,
     "csv": (*TEXT, *LINES, another_field, another_field, another_field),
     "png": (a_large_picture, a_picture_that_claims, another_picture),
     "npy": (another_array, another_array, an_array_of_objects, an_array_that_claims),
+    "pickle": (another_pickle, another_pickle, nested_pickle, doubled_pickle, an_array_pickle_that_claims, code),
+    "video": (flip_bits, cut),
     "checkpoint": (
         *(another_object, another_entry, another_entry, another_tensor, another_tensor, without_a_tensor),
         *(deflated, code, deep_pickle),

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from systems.ntechlab.checkpoints import PUBLISHED_FILE, PUBLISHED_NAMES
 from systems.ntechlab.detections import Detections
-from tests import data, media
+from tests import data, media, processes
 from tests.media import SHARED
 
 GOLDEN = SHARED / "golden" / "ntechlab"
@@ -39,7 +38,7 @@ def fixed_checkpoint(factory: pytest.TempPathFactory, role: str) -> Path:
             # the statistics in it are those of the golden data where one thread computes them
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
             command = [sys.executable, GOLDEN / "make_checkpoints.py", folder, role]
-            subprocess.run(command, check=True, capture_output=True, env=environment)
+            processes.run(command, check=True, capture_output=True, env=environment)
     return path
 
 
@@ -139,16 +138,16 @@ def killed_and_started_again(command: list[str], output: Path, kills: int) -> No
     root = output.parent
     draw = random.Random(output.name)
     started = time.time()
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert processes.run(command, capture_output=True).returncode == 0
     whole, expected, names = time.time() - started, data.files(output), sorted(path.name for path in root.iterdir())
     assert expected
     for _ in range(kills):
         shutil.rmtree(output)
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = processes.Popen(command, stdout=processes.DEVNULL, stderr=processes.DEVNULL)
         time.sleep(whole * draw.uniform(0.3, 0.95))
         process.kill()
         process.wait()
-        finished = subprocess.run(command, capture_output=True, text=True)
+        finished = processes.run(command, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr
         assert data.files(output) == expected
         assert sorted(path.name for path in root.iterdir()) == names

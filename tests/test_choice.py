@@ -53,6 +53,6 @@ def test_what_can_not_be_had(having):
         choose_engine("openvino", CPU)
     with pytest.raises(ChoiceError, match="--engine openvino works on the CPU; use --device cpu or --engine auto"):
         choose_engine("openvino", CUDA)
-    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, torch"):
+    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, onnxruntime, torch"):
         choose_engine("tpu", CPU)
     assert ENGINES[0] == "auto"

@@ -115,12 +115,143 @@ def test_tables_of_an_mp4(tmp_path, plain, fragments, kind):
     assert read_all(path).endswith("v.mp4: lists over 8388608 packets in its tables, the limit; cut it into parts")
 
 
+def claiming(count):
+    """A fragment of samples of one byte, which need no table."""
+    header = box(b"tfhd", numbers(0x020018, 1, 1, 1))
+    return box(b"moof", box(b"mfhd", numbers(0, 9)), box(b"traf", header, box(b"trun", numbers(0, count))))
+
+
+NONSENSE = numbers(4) + b"free"  # a box that is smaller than its header
+MILLIONS = claiming(30_000_000)
+
+
+def parts(data):
+    """What comes before the first fragment, the movie's header in it, and the first fragment with its pictures."""
+    start = data.index(b"moof") - 4
+    fragment, pictures = (struct.unpack_from(">I", data, at)[0] for at in (start, data.index(b"mdat") - 4))
+    header = data.index(b"moov") - 4
+    return data[:header], data[header + 8 : start], data[start : start + fragment + pictures]
+
+
+def indexed(data, *sizes, rest):
+    """The file with an index of fragments, which have these sizes beside the first one, and the `rest` behind that."""
+    front, header, first = parts(data)
+    rows = b"".join(numbers(size, 512, 9 << 28) for size in (len(first), *sizes))
+    index = box(b"sidx", numbers(0, 1, 15360, 0, 0), struct.pack(">HH", 0, 1 + len(sizes)), rows)
+    return front + box(b"moov", header) + index + first + rest
+
+
+def in_header(data, extra, front=b""):
+    start, header, first = parts(data)
+    return start + front + box(b"moov", header, extra) + first
+
+
+def compressed(data, extra=b"", claimed=None):
+    """The movie's header as old QuickTime files have it."""
+    front, header, first = parts(data)
+    content = header + extra
+    size = numbers(len(content) if claimed is None else claimed)
+    packed = box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", size, zlib.compress(content, 9))))
+    filler = box(b"free", bytes(max(len(header) - len(packed), 0)))  # the fragment says where in the file it lies
+    return front + packed + filler + first
+
+
+def in_description(content):
+    return box(b"stsd", content[:8], box(b"avc1", content[16:94], MILLIONS, content[94:]))
+
+
+def often(fragments):
+    """A property of a picture that belongs to it a hundred times is looked at as often."""
+    associations = box(b"ipma", numbers(0, 100), bytes((0, 1, 1, 0x81)) * 100)
+    return in_header(fragments, box(b"iprp", box(b"ipco", claiming(300_000)), associations))
+
+
+ELSEWHERE = {
+    "behind nonsense": lambda data: indexed(data, 16, len(MILLIONS), rest=box(b"free", b"") + NONSENSE + MILLIONS),
+    "in the pictures": lambda data: indexed(
+        data, 24, len(MILLIONS), rest=box(b"free", b"") + NONSENSE + box(b"mdat", MILLIONS)
+    ),
+    "again and again": lambda data: indexed(
+        data, *[8] * 100, len(claiming(300_000)) + 8, rest=box(b"free", b"") * 100 + claiming(300_000) + NONSENSE
+    ),
+    "in tags": lambda data: in_header(data, box(b"meta", numbers(0), box(b"hdlr", bytes(25)), MILLIONS)),
+    "in a list": lambda data: in_header(data, box(b"ilst", MILLIONS)),
+    "in protection": lambda data: in_header(data, box(b"sinf", box(b"schi", MILLIONS))),
+    "in a description": lambda data: rebuilt(data, {b"stsd": in_description}),
+    "in a header left behind": lambda data: in_header(data, b"", box(b"hoov", parts(data)[1], MILLIONS)),
+    "compressed": lambda data: compressed(data, MILLIONS),
+    "much compressed": lambda data: compressed(data, box(b"free", bytes(10**8))),
+    "much compressed by its word": lambda data: compressed(data, claimed=2**32 - 1),
+    "a property": often,
+    "encrypted samples": lambda data: rebuilt(data, {b"trun": box(b"senc", numbers(0, 200_000_000)) + trun(1)}),
+    "sizes of encrypted samples": lambda data: rebuilt(data, {b"trun": box(b"saiz", bytes(5), numbers(10**7))}),
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_tables_where_no_standard_has_them(tmp_path, fragments, kind):
+    """FFmpeg reads them there: 300 MB to some GB in files of some kilobytes."""
+    path = tmp_path / "v.mp4"
+    path.write_bytes(ELSEWHERE[kind](fragments))
+    assert path.stat().st_size < 200_000
+    assert read_all(path).endswith("v.mp4: lists over 8388608 packets in its tables, the limit; cut it into parts")
+
+
+def test_an_index_of_fragments(tmp_path):
+    """Each fragment counts once, also where the file is cut, or its index is of another file."""
+    path = tmp_path / "v.mp4"
+    options = {"movflags": "frag_keyframe+empty_moov+dash+global_sidx"}
+    frames = media.face_frames(12, 96, 64, 40)
+    data = media.write_video(path, frames, options={"g": "4"}, container_options=options).read_bytes()
+    assert data.count(b"moof") == 3 and claims(path) == (12, 1, 0) and read_all(path) == 12
+    path.write_bytes(data[: data.rindex(b"mdat") + 40])
+    assert claims(path) == (12, 1, 0) and read_all(path) == 12 - 4
+    start = data.index(b"sidx") + 28
+    path.write_bytes(data[:start] + numbers(1000) + data[start + 4 :])
+    assert claims(path) == (12, 1, 0) and read_all(path) == 12
+
+
+def test_a_compressed_header(tmp_path, fragments):
+    path = tmp_path / "v.mov"
+    path.write_bytes(compressed(fragments))
+    assert claims(path) == (12, 1, 0) and read_all(path) == 12
+
+
+def with_chapters(data, count, place=0):
+    """Chapters whose titles are all the same 65535 bytes of the file."""
+    title = b"\xff\xff" + b"a" * 65535
+    start = data.index(b"trak") - 4
+    track = data[start : start + struct.unpack_from(">I", data, start)[0]]
+    texts = {
+        b"tkhd": lambda content: box(b"tkhd", content[:12], numbers(2), content[16:]),
+        b"hdlr": box(b"hdlr", numbers(0, 0), b"text", bytes(13)),
+        b"stsd": box(b"stsd", numbers(0, 1), box(b"text", bytes(6), b"\0\1", bytes(43))),
+        b"stsz": box(b"stsz", numbers(0, len(title), count)),
+        b"stts": times(count),
+        b"stsc": box(b"stsc", numbers(0, 1, 1, 1, 1)),
+        b"stco": box(b"stco", numbers(0, count), numbers(place) * count),
+        b"edts": b"",
+    }
+    told = rebuilt(track, {b"mdia": lambda content: box(b"tref", box(b"chap", numbers(2))) + box(b"mdia", content)})
+    made = rebuilt(data, {b"trak": told + rebuilt(track, texts)})
+    return made + box(b"mdat", title) if place else with_chapters(data, count, len(made) + 8)
+
+
+def test_chapters(tmp_path, plain):
+    """Each takes what its title takes, which 1.3 GB of a file of 150 kB did."""
+    path = tmp_path / "v.mp4"
+    path.write_bytes(with_chapters(plain, 100))
+    assert claims(path) == (112, 2, 100) and read_all(path) == 12
+    path.write_bytes(with_chapters(plain, 20_000))
+    assert read_all(path).endswith("v.mp4: lists 20000 chapters, over the limit of 1024; remove them")
+
+
 def test_tables_that_are_true(tmp_path, plain, fragments):
     for data in (plain, fragments):
         path = tmp_path / "v.mp4"
         path.write_bytes(data)
-        assert claims(path) == (12, 1)
-    assert claims(media.write_video(tmp_path / "v.avi", media.face_frames(2), codec="mpeg4")) == (0, 0)
+        assert claims(path) == (12, 1, 0)
+    assert claims(media.write_video(tmp_path / "v.avi", media.face_frames(2), codec="mpeg4")) == (0, 0, 0)
 
 
 def test_more_frames_than_the_limit(tmp_path, plain):
@@ -147,7 +278,7 @@ def test_a_day_of_video_and_sound_is_within_the_limits(tmp_path, plain):
     )
     path = tmp_path / "v.mp4"
     path.write_bytes(rebuilt(data, {b"trak": track + sound}))
-    assert claims(path) == (DAY * 25 + DAY * 47, 2)
+    assert claims(path) == (DAY * 25 + DAY * 47, 2, 0)
     video_file._check_claims(path)
 
 

@@ -152,6 +152,15 @@ def test_broken_files(tmp_path, text, message):
     assert str(error.value).startswith(f"{path}: {message}")
 
 
+def test_a_file_of_the_project_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_config("configs/b7.json") == read_config(CONFIGS / "b7.json")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "b7.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"^configs/b7.json: is not JSON"):  # what is in the folder goes first
+        read_config("configs/b7.json")
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(ConfigError, match=r"can't be read .No such file or directory.; --config must name a file"):
         read_config(tmp_path / "c.json")

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from systems.ntechlab.detections import NO_FACES
 from systems.ntechlab.detector import DSFD_FILE
 from systems.ntechlab.published_files import read_detections, read_tracks
 from systems.ntechlab.track_files import read_face_tracks
-from tests import data, media, mjpeg
+from tests import data, media, mjpeg, processes
 from tests.ntechlab import (
     ALONE,
     COUNT,
@@ -167,7 +166,7 @@ def test_two_ranks_do_the_same_as_one(root, detections, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [str(ROOT / "preprocessing" / "detect_tracks.py"), "--root-dir", str(other), "--format", "published"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(
+    finished = processes.run(
         [*command, "--detections", str(detections)], capture_output=True, text=True, env=environment, timeout=120
     )
     assert finished.returncode == 0, finished.stderr

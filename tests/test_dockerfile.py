@@ -72,12 +72,20 @@ def test_run_lines_are_shell(line):
     assert checked.returncode == 0, checked.stderr
 
 
-def test_pytorch_is_not_in_what_pip_installs(tmp_path):
-    pattern = re.search(r"grep (-vE '[^']+')", run_line("grep -vE"))[1]
-    left = subprocess.run(f"grep {pattern} requirements.txt", shell=True, capture_output=True, text=True, cwd=ROOT)
-    left = left.stdout.splitlines()
-    gone = set((ROOT / "requirements.txt").read_text().splitlines()) - set(left)
-    assert {line.split("==")[0] for line in gone} == {"torch", "torchvision"}
+def test_what_the_image_has_is_not_in_what_pip_installs():
+    lock = (ROOT / "requirements.lock").read_text()
+    program = re.search(r"awk ('[^']+')", run_line("awk"))[1]
+    left = subprocess.run(f"awk {program}", shell=True, capture_output=True, text=True, input=lock).stdout
+    gone = packages_of(lock) - packages_of(left)
+    assert {"torch", "torchvision", "triton", "setuptools", "nvidia-cudnn-cu13", "cuda-bindings"} <= gone
+    assert all(name.startswith(("nvidia-", "cuda-", "torch", "triton", "setuptools")) for name in gone)
+    needed = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line}
+    assert needed - {"torch", "torchvision"} <= packages_of(left)
+    assert left.count("==") < left.count("--hash=sha256:")
+
+
+def packages_of(lock):
+    return set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
 
 
 def test_apex_is_off_and_needs_a_compiler():
@@ -99,6 +107,6 @@ def test_all_code_is_in_the_context():
     packages = [path.parent.name for path in ROOT.glob("*/__init__.py")]
     assert {"training", "preprocessing", "inference", "runtime"} <= set(packages)
     scripts = [path.name for pattern in ("*.py", "*.sh") for path in ROOT.glob(pattern)]
-    for name in (*packages, *scripts, "configs", "weights/README.md", "requirements.txt"):
+    for name in (*packages, *scripts, "configs", "weights/README.md", "requirements.lock", "CITATION.cff"):
         assert in_context(name), name
     assert in_context("systems/seferbekov/models.py")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from systems.registry import published_files
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="no curl")
@@ -48,8 +49,6 @@ def place(tmp_path):
     """The script in a folder of its own, so that the repository's weights are left alone."""
     for name in ("env.sh", "download_weights.sh", "training", "systems", "engines", "faces", "runtime", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    if (ROOT / ".venv").exists():
-        (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     (tmp_path / "weights").mkdir()
     return tmp_path
 
@@ -69,7 +68,7 @@ def names():
 
 
 def run(place, url):
-    environment = {**os.environ, "BASE_URL": url, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+    environment = processes.script_environment(BASE_URL=url, no_proxy="127.0.0.1", NO_PROXY="127.0.0.1")
     return subprocess.run([place / "download_weights.sh"], capture_output=True, text=True, env=environment)
 
 

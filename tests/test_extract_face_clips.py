@@ -6,9 +6,9 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ from preprocessing import extract_face_clips
 from preprocessing.face_boxes import SEARCH, BoxFinder
 from systems.medics.clip_files import clip_length, read_clip
 from systems.medics.clips import cut_face
-from tests import data, media, medics
+from tests import data, media, medics, processes
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = media.SHARED / "golden" / "medics" / "preprocessing"
@@ -334,16 +334,16 @@ def test_killed_at_random_and_started_again(root, tmp_path):
     command = [sys.executable, str(ROOT / "preprocessing" / "extract_face_clips.py"), "--root-dir", str(root)]
     command += ["--workers", "2", "--boxes", str(tmp_path / "given")]
     started = time.time()
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert processes.run(command, capture_output=True).returncode == 0
     whole, expected, names = time.time() - started, outputs(root), sorted(os.listdir(root))
     for _ in range(4):
         for name in (BY_PART, BY_LABEL):
             shutil.rmtree(root / name)
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = processes.Popen(command, stdout=processes.DEVNULL, stderr=processes.DEVNULL)
         time.sleep(whole * draw.uniform(0.3, 0.95))
         process.kill()
         process.wait()
-        finished = subprocess.run(command, capture_output=True, text=True)
+        finished = processes.run(command, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr
         assert outputs(root) == expected and sorted(os.listdir(root)) == names
 
@@ -398,12 +398,10 @@ def without_partial(files):
 
 def test_the_system_of_preprocess_data(tmp_path):
     root = medics.make_root(tmp_path / "root", {"a": 60, "b": 60}, {"b": "a"})
-    script = [str(ROOT / "preprocess_data.sh"), str(root)]
-    environment = {**os.environ, "SYSTEM": "medics", "WORKERS": "1", "DEVICE": "cpu"}
-    finished = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    run = partial(processes.run_script, "preprocess_data.sh", root, cwd=tmp_path, WORKERS="1", DEVICE="cpu")
+    finished = run(SYSTEM="medics")
     assert finished.returncode == 0, finished.stderr
     assert "face clips: 2 of 2 done" in finished.stdout and "mini videos: 2 of 2 done" in finished.stdout
     assert (root / "train_minivideos_df.csv").exists() and not (tmp_path / "folds.csv").exists()
-    environment["SYSTEM"] = "nobody"
-    finished = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    finished = run(SYSTEM="nobody")
     assert finished.returncode == 2 and "SYSTEM=nobody: there is no such system" in finished.stderr

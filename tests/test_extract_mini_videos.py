@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from preprocessing.extract_mini_videos import MINI_VIDEOS, TABLE, balanced, gene
 from systems.medics import clip_files
 from systems.medics.clip_files import clip_length, read_clip
 from systems.medics.mini_videos import cut_mini_videos, draw_start, plan_mini_videos
-from tests import data, media, medics
+from tests import data, media, medics, processes
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = media.SHARED / "golden" / "medics" / "preprocessing"
@@ -219,15 +218,15 @@ def test_killed_at_random_and_started_again(root, tmp_path):
     command = [sys.executable, str(ROOT / "preprocessing" / "extract_mini_videos.py"), "--root-dir", str(root)]
     command += ["--workers", "2", "--boxes", str(tmp_path / "given")]
     started = time.time()
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert processes.run(command, capture_output=True).returncode == 0
     whole, expected, names = time.time() - started, outputs(root), sorted(os.listdir(root))
     for _ in range(4):
         shutil.rmtree(root / MINI_VIDEOS)
         (root / TABLE).unlink()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = processes.Popen(command, stdout=processes.DEVNULL, stderr=processes.DEVNULL)
         time.sleep(whole * draw.uniform(0.3, 0.95))
         process.kill()
         process.wait()
-        finished = subprocess.run(command, capture_output=True, text=True)
+        finished = processes.run(command, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr
         assert outputs(root) == expected and sorted(os.listdir(root)) == names

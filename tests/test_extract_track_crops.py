@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from systems.ntechlab.dataset import TrackImages
 from systems.ntechlab.published_files import read_track_pairs
 from systems.ntechlab.track_crops import SEED
 from systems.ntechlab.track_files import read_aligned_tracks, write_aligned_tracks
-from tests import data, media, mjpeg
+from tests import data, media, mjpeg, processes
 from tests.ntechlab import (
     ALONE,
     COUNT,
@@ -220,20 +219,14 @@ def test_two_ranks_do_the_same_as_one(made, root):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [str(ROOT / "preprocessing" / "extract_track_crops.py"), "--root-dir", str(root)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    finished = processes.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert finished.returncode == 0, finished.stderr
     assert data.files(root / "tracks") == data.files(made / "tracks")
     assert (root / "track_pairs.txt").read_bytes() == (made / "track_pairs.txt").read_bytes()
 
 
 def prepare(root, system, **environment):
-    return subprocess.run(
-        [str(ROOT / "preprocess_data.sh"), str(root)],
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={**os.environ, "SYSTEM": system, **environment},
-    )
+    return processes.run_script("preprocess_data.sh", root, cwd=root, SYSTEM=system, **environment)
 
 
 @pytest.mark.slow
@@ -295,7 +288,9 @@ def test_another_video_than_the_tracks_are_of(root, capsys):
     other = "its tracks are of another video; run detect_tracks.py and align_tracks.py\n"
     assert f"{root / REAL}: has frames of 160x90 pixels, and faces found in 320x180: {other}" in out
     assert f"{root / FAKE}: has 6 frames, and a face is to be cut out from frame " in out and other in out
-    assert err.endswith(f"error: {root}/track_pairs.txt: there is no pair to list; mend what is named above\n")
+    assert f"track_pairs: there is no pair to list: {root}/track_pairs.txt\n" in out
+    assert err.endswith("error: track_crops: 2 failed, 0 left out; mend or remove them and run this again\n")
+    assert err.count("error: ") == 1
     assert folders(root) == []
 
 

@@ -117,5 +117,5 @@ def test_no_frames():
 def test_unknown_choices():
     with pytest.raises(ValueError, match="scale 'third': use one of half, full, auto"):
         FacenetDetector(scale="third")
-    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, torch"):
+    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, onnxruntime, torch"):
         FacenetDetector(engine="tpu")

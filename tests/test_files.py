@@ -1,5 +1,6 @@
 """Whole files: there or not there, whatever happens."""
 
+import json
 import os
 import re
 import socket
@@ -7,25 +8,32 @@ from pathlib import Path
 
 import pytest
 
-import evaluate
+from evaluation.labels import read_label_csv, read_label_json
+from evaluation.submissions import read_submission
 from faces.images import read_image
 from preprocessing import make_metadata
 from preprocessing.extract_crops import read_boxes
 from preprocessing.generate_folds import read_pairs
 from preprocessing.inspect_data import load_landmarks
 from preprocessing.labels import read_metadata
-from runtime.errors import InputError, OutputError, UserError
+from runtime.errors import InputError, ItemError, OutputError, UserError
 from runtime.files import (
     file_identity,
     open_file,
     open_folder,
     open_text,
+    parse_json,
     read_file,
+    read_json,
     read_text,
     remove_leftovers,
     temporary_name,
     whole_file,
 )
+from systems.checkpoints import file_digest
+from systems.ntechlab.detections import read_recorded_detections
+from systems.ntechlab.published_files import read_track_pairs
+from systems.ntechlab.track_files import read_aligned_tracks, read_face_tracks
 from systems.seferbekov.dataset import read_diff, read_landmarks
 from systems.seferbekov.folds import read_folds
 from training.config import read_config
@@ -154,11 +162,15 @@ READERS = {
     "config": read_config,
     "log": read_losses,
     "splits": read_pairs,
-    "submission": lambda path: list(evaluate.read_rows("--submission", str(path))),
-    "labels": lambda path: list(evaluate.read_label_csv(str(path))),
-    "labels in JSON": lambda path: list(evaluate.read_label_json(str(path))),
+    "submission": lambda path: read_submission(str(path)),
+    "labels": lambda path: list(read_label_csv(str(path))),
+    "labels in JSON": lambda path: list(read_label_json(str(path))),
     "labels of a data root": lambda path: make_metadata.read_text("--labels", path),
     "metadata": read_metadata,
+    "recorded detections": read_recorded_detections,
+    "face tracks": read_face_tracks,
+    "aligned tracks": read_aligned_tracks,
+    "pairs of tracks": read_track_pairs,
 }
 REASONS = {
     "/dev/zero": "is not a regular file",
@@ -209,13 +221,57 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
     assert read_pairs(write("train.json", '[["000", "003"]]')) == [["000", "003"]]
     assert read_metadata(write("metadata.json", '{"a.mp4": {"label": "REAL"}}'))[0] == {"a.mp4": {"label": "REAL"}}
     assert make_metadata.read_text("--labels", write("labels.csv", "a.mp4,1\n")) == "a.mp4,1\n"
-    rows = list(evaluate.read_rows("--submission", str(write("submission.csv", "filename,label\na.mp4,1\n"))))
-    assert [row[1:] for row in rows] == [("a.mp4", "1")]
+    assert read_submission(str(write("submission.csv", "filename,label\na.mp4,1\n"))) == {"a.mp4": 1.0}
     folds = read_folds(write("folds.csv", "video,file,label,original,frame,fold\na,0_0.png,1,b,0,2\n"))
     assert folds["video"].tolist() == ["a"]
     assert read_losses(write("log.txt", "fake_loss 0.5\nreal_loss 0.25\n"))[0].fake == 0.5
     with open(CONFIG, encoding="utf-8") as file:
         assert read_config(write("b7.json", file.read())) == read_config(CONFIG)
+
+
+def test_the_digest_of_a_pipe_is_not_waited_for(odd_files):
+    with pytest.raises(UserError, match="pipe: can't be opened"):
+        file_digest(odd_files / "pipe")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_json_in_any_encoding_that_has_a_mark(tmp_path, encoding):
+    (tmp_path / "a.json").write_bytes('{"é": [1, NaN], "b": 2, "b": 3}'.encode(encoding))
+    content = read_json(tmp_path / "a.json", 1000)
+    assert list(content) == ["é", "b"] and content["é"][0] == 1 and content["b"] == 3
+    assert read_json(tmp_path / "a.json", 1000, make_object=lambda pairs: [key for key, _ in pairs]) == ["é", "b", "b"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 10**5, b'{"a":' * 10**5, b"1" * 5000, b"1 2"])
+def test_what_is_no_json(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "a.json", 10**6)
+
+
+def test_what_a_file_of_json_is_refused_with(tmp_path):
+    """The caller's error, with the file, the reason and the remedy in one line."""
+
+    def parse(name, most=100):
+        sentences = {"unreadable": "no boxes ({}); run a.py", "damaged": "is damaged ({}); remove it"}
+        return parse_json(tmp_path / name, most, ItemError, **sentences, parse=lambda content: content["a"] / 2)
+
+    def refused(name, content=None, most=100):
+        if content is not None:
+            (tmp_path / name).write_text(content)
+        with pytest.raises(ItemError) as caught:
+            parse(name, most)
+        return str(caught.value)
+
+    (tmp_path / "good.json").write_text('{"a": 3}')
+    assert parse("good.json") == 1.5
+    assert refused("none.json") == f"{tmp_path}/none.json: no boxes (No such file or directory); run a.py"
+    assert refused("good.json", most=2).startswith(f"{tmp_path}/good.json: no boxes (has more than 2 bytes, the most")
+    assert refused("b.json", "{").startswith(f"{tmp_path}/b.json: is damaged (Expecting property name")
+    assert refused("c.json", "{}") == f"{tmp_path}/c.json: is damaged ('a' is missing); remove it"
+    assert refused("d.json", '{"a": []}').startswith(f"{tmp_path}/d.json: is damaged (unsupported operand")
+    large = refused("e.json", json.dumps({"a": 10**400}), most=999)
+    assert large.startswith(f"{tmp_path}/e.json: is damaged (integer division")
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10])

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from systems.seferbekov.face_models import FaceModels
 from systems.seferbekov.faces import THRESHOLDS, FaceExtractor
 from systems.seferbekov.sampler import FaceSampler
 from systems.seferbekov.strategy import confident_strategy, verdict_by
-from tests import media
+from tests import media, processes
 
 GOLDEN = media.SHARED / "golden"
 PAIR = media.SHARED / "videos" / "dfdc_train_part_0"
@@ -42,7 +41,7 @@ def checkpoints(tmp_path_factory):
     """The two fixed B7 checkpoints, made side by side."""
     folder = tmp_path_factory.mktemp("b7")
     script = str(GOLDEN / "make_checkpoint.py")
-    makers = [subprocess.Popen([sys.executable, script, str(folder / str(seed)), str(seed)]) for seed in (1, 2)]
+    makers = [processes.Popen([sys.executable, script, str(folder / str(seed)), str(seed)]) for seed in (1, 2)]
     assert [maker.wait() for maker in makers] == [0, 0]
     return [folder / "1", folder / "2"]
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from faces.crop import crop_face
 from preprocessing.data_root import read_data_root
 from preprocessing.extract_crops import read_boxes
 from preprocessing.inspect_data import Panel, Sheet, choose_frames, crops_of, draw, load_sheet, main, shortened
-from tests import media
+from tests import media, processes
 
 SCRIPT = Path(__file__).resolve().parents[1] / "preprocessing" / "inspect_data.py"
 BOXES = [[20.25, 10.0, 50.0, 40.5], [0.0, 0.0, 8.0, 8.0]]  # half-size pixels
@@ -339,6 +338,6 @@ def test_a_failed_run_leaves_the_old_picture(root, tmp_path, monkeypatch, capsys
 def test_as_a_script_from_another_folder(root, tmp_path):
     command = [sys.executable, SCRIPT, "--root-dir", "root", "--video", "f2", "--out", "s.svg"]
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    done = processes.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0 and done.stdout == "s.svg: 004 (real) and f2 (fake), frame(s) 0, 20, 30\n"
     assert "<svg" in (tmp_path / "s.svg").read_text()

@@ -1,7 +1,6 @@
 """Parity with what the published Medics code produced on real videos. Skipped where ../shared is absent."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from systems.medics.models import MODELS, NETWORKS, load_model, p_fake_of_clips,
 from systems.medics.sampling import Detections, FacePictures, chunks_of, detection_images, plan_tracks
 from systems.medics.settings import Attempt, Settings
 from systems.medics.strategy import p_fake_of_faces, score_video
-from tests import media
+from tests import media, processes
 from training.config import read_config, schedule_of
 
 GOLDEN = media.SHARED / "golden" / "medics"
@@ -44,7 +43,7 @@ def checkpoints(tmp_path_factory):
     """The folder of the fixed checkpoints, one of each network."""
     folder = tmp_path_factory.mktemp("medics")
     command = [sys.executable, str(GOLDEN / "make_checkpoints.py"), str(folder), *NETWORK_MODELS]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    processes.run(command, check=True, stdout=processes.DEVNULL)
     return folder
 
 

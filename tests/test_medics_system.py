@@ -257,8 +257,14 @@ def refused(capsys, reason, weights, folder, output, *more, **kwargs):
         ({"no_face": None}, "settings.json: no_face is None; give from 0 to 1"),
         ({"model_weights": {"i4d": 1}}, "settings.json: unknown model 'i4d'; use one of i3d, "),
         ({"model_weights": {"i3d": -1}}, "settings.json: model_weights[i3d] is -1; give 0 or more"),
+        ({"model_weights": {"i3d": 10**400}}, "settings.json: model_weights[i3d] is 1000"),
+        ({"clamp": [0, 10**400]}, "settings.json: clamp is (0, 1000"),
         ({"model_weights": [1]}, "settings.json: model_weights is (1,); give a weight for each name"),
         ({"attempts": 3}, "settings.json: attempts is (); give one attempt or more"),
+        (
+            {"attempts": [{"scale": 1, "thresholds": [0, 0, 0], "most_faces": 1}] * 17},
+            "give one attempt or more, 16 at most",
+        ),
         ({"attempts": [3]}, "settings.json: 3: must be an object with some of the keys scale, thresholds, most_faces"),
         ({"attempts": [{"scale": 1}]}, "settings.json: thresholds is missing in {'scale': 1}"),
         (

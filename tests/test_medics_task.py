@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -26,7 +25,7 @@ from systems.medics.starting_weights import starting_model
 from systems.medics.system import model_of
 from systems.medics.task import MedicsTask
 from systems.task import Asked, Step
-from tests import data, medics
+from tests import data, medics, processes
 from tests.trainer import (
     SCRIPT,
     assert_same_weights,
@@ -492,7 +491,7 @@ def test_two_processes_are_one_with_twice_the_batch(made, tmp_path):
     assert train(made, one) == 0
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run([*command, *flags(made, two)], capture_output=True, text=True, env=environment)
+    finished = processes.run([*command, *flags(made, two)], capture_output=True, text=True, env=environment)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("fake_loss") == 1
     expected, found = (weights(folder / "out" / f"{NAME}_last") for folder in (one, two))

@@ -31,7 +31,8 @@ VIDEOS = {
     "short.mp4": (45, 30, [[]] * 2 + [[FACE]] * 6),
     "slow.mp4": (20, 5, [[FACE]] * 7),
 }
-COLUMNS = ["video", "track", "model", "frame", "sequence_start", "flip", "x1", "y1", "x2", "y2", "probability", "person"]
+COLUMNS = ["video", "track", "model", "frame", "sequence_start", "flip", "x1", "y1", "x2", "y2", "probability"]
+COLUMNS += ["person"]
 
 
 def entry(frames: int, boxes: list, step: int) -> dict:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from runtime.errors import InputError, OutputError
+from runtime.errors import InputError, ItemError, OutputError
 from systems.ntechlab.alignment import AlignedTrack
 from systems.ntechlab.detections import Detections, RecordedDetections
 from systems.ntechlab.track_files import (
@@ -54,6 +54,27 @@ def test_tracks_of_a_video(tmp_path, boxes):
     full, empty = back.recorded.detections
     assert np.array_equal(full.bboxes, boxes) and np.array_equal(full.scores, scores)
     assert empty.bboxes.shape == (0, 4) and empty.scores.shape == (0,)
+
+
+def test_a_crowd_that_no_frame_has(tmp_path):
+    """Following and aligning faces takes the square of their number."""
+    box, video = [1, 1, 9, 9], {"width": 9, "height": 9, "frames": 99, "detections": []}
+    path = tmp_path / "a.json"
+
+    def read(*starts):
+        tracks = [{"start": start, "boxes": [box] * 5} for start in starts]
+        path.write_text(json.dumps({**video, "tracks": tracks}))
+        return read_face_tracks(path).tracks
+
+    assert len(read(*[0] * 2000, *[5] * 2000)) == 4000
+    with pytest.raises(ItemError, match=r"is damaged \(2001 tracks at a time, over the limit of 2000\)"):
+        read(*[0] * 2000, 4)
+    with pytest.raises(ItemError, match=r"is damaged \(1000000000000000 where a whole number should be\)"):
+        read(10**15)
+    full = {"frame": 0, "boxes": [box] * 2001, "scores": [1] * 2001}
+    path.write_text(json.dumps({**video, "detections": [full], "tracks": []}))
+    with pytest.raises(ItemError, match=r"is damaged \(2001 faces in a frame, over the limit of 2000\)"):
+        read_face_tracks(path)
 
 
 def test_aligned_tracks(tmp_path, boxes):

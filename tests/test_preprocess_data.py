@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import data
+from tests import data, processes
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUTS = ("boxes", "crops", "landmarks", "diffs")
@@ -20,13 +20,7 @@ def outputs(root):
 
 
 def run(root, cwd, **environment):
-    return subprocess.run(
-        [str(ROOT / "preprocess_data.sh"), str(root)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **environment},
-    )
+    return processes.run_script("preprocess_data.sh", root, cwd=cwd, **environment)
 
 
 def test_all_stages(made_root, processed_root, root, tmp_path):
@@ -94,15 +88,15 @@ def test_killed_at_random_and_started_again(processed_root, root, script, folder
     command = [sys.executable, str(ROOT / "preprocessing" / f"{script}.py"), "--root-dir", str(root), "--workers", "2"]
     (root / folder).rename(root.parent / folder)
     started = time.time()
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert processes.run(command, capture_output=True).returncode == 0
     whole = time.time() - started
     for _ in range(kills):
         (root / folder).rename(root.parent / str(draw.random()))
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = processes.Popen(command, stdout=processes.DEVNULL, stderr=processes.DEVNULL)
         time.sleep(whole * draw.uniform(0.3, 0.95))
         process.kill()
         process.wait()
-        finished = subprocess.run(command, capture_output=True, text=True)
+        finished = processes.run(command, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr
         assert data.files(root / folder) == data.files(processed_root / folder)
         assert sorted(path.name for path in root.iterdir()) == sorted(path.name for path in processed_root.iterdir())

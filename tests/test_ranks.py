@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 
@@ -16,7 +15,7 @@ def torchrun(tmp_path, body, processes=2):
     script.write_text(textwrap.dedent(body))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, str(script)], capture_output=True, text=True, env=environment, timeout=120)
+    return processes.run([*command, str(script)], capture_output=True, text=True, env=environment, timeout=120)
 
 
 def test_alone():

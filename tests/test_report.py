@@ -31,7 +31,7 @@ from runtime.files import file_identity
 from systems.sample import ScoredFace
 from systems.seferbekov.strategy import STRATEGIES, verdict_by
 from systems.seferbekov.system import SeferbekovPredictor
-from tests import media
+from tests import media, processes
 from tests.test_predict_folder import arguments, command, fails
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -367,7 +367,7 @@ def test_two_processes_write_the_same_report(finished, folder, weights_dir, tmp_
     report = tmp_path / "report.html"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     args = command(*arguments(weights_dir, folder, tmp_path / "s.csv", "--report", str(report)))[1:]
-    process = subprocess.run([*torchrun, *args], capture_output=True, text=True, timeout=120)
+    process = processes.run([*torchrun, *args], capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     assert process.stderr.count("Report: 100%") == 1  # rank 0 alone
     assert without_date(report.read_text()) == without_date(finished.read_text())

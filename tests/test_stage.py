@@ -14,6 +14,7 @@ from preprocessing.outputs import new_file
 from preprocessing.stage import Item, Made, Stage, run_stage
 from runtime.command import run_command
 from runtime.errors import DeviceError, InputError, ItemError
+from tests import processes
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_a_journal_from_before_there_were_warnings(root):
     path = root / ".preprocessing" / "copies.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()]
     for record in records:
-        assert record.pop("warnings") == []
+        assert record.pop("warnings") == [] and record.pop("chain")
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert run(root) == 0 and summary(root)["done_before"] == 5 and summary(root)["warnings"] == {}
 
@@ -338,8 +339,6 @@ def test_what_a_run_has_made_is_replaced_whatever_became_of_the_journal(root):
 
 def test_ranks_share_the_work(root):
     """Under a real torchrun: every item once, by both ranks, one journal."""
-    import subprocess
-
     script = root / "stage.py"
     script.write_text(
         Path(__file__).read_text().split("@pytest.fixture")[0].replace("import pytest\n", "")
@@ -365,13 +364,13 @@ if __name__ == "__main__":
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    finished = processes.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("copies: 5 of 5 done") == 1  # rank 0 alone speaks
     assert set(copies(root).values()) == {"0", "1"}
     assert len((root / ".preprocessing" / "copies.jsonl").read_text().splitlines()) == 5
     assert finished.stdout.count("  note: ") == 5 and "  note: a: by rank " in finished.stdout
-    again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    again = processes.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert again.returncode == 0 and "5 of them done before" in again.stdout
 
 

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,11 +14,12 @@ import torch
 from runtime.errors import InputError
 from systems import registry
 from systems.checkpoints import read_checkpoint
-from tests import media
+from tests import media, processes
 from tests.toy_system import network, task
 from training.pipelines import train_classifier
 
-PREDICT = Path(__file__).parent / "toy_system" / "predict.py"
+PREDICT, TRAIN = (Path(__file__).parent / "toy_system" / name for name in ("predict.py", "train.py"))
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 WINNERS = "final_111_DeepFakeClassifier_tf_efficientnet_b7_ns_0_36"
 NTECHLABS = "efficientnet-b7_ns_aa-original-mstd0.5_re_100k_v4_cad79a"
 MEDICS = "SRXT50_094_VM-0.2504.PTH"
@@ -45,9 +45,8 @@ def command(folder, output, *more):
     return [str(PREDICT), *places, "--models", "low", "high", "--device", "cpu", "--output", str(output), *more]
 
 
-def predict(folder, output, *more, launcher=()):
-    launch = [sys.executable, *launcher, *command(folder, output, *more)]
-    return subprocess.run(launch, capture_output=True, text=True, timeout=300)
+def predict(folder, output, *more, python=(sys.executable,)):
+    return processes.run([*python, *command(folder, output, *more)], capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +81,14 @@ def test_a_fourth_system(predicted):
 
 
 def test_two_processes_give_the_same(folder, predicted, tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = predict(folder, tmp_path / "s.csv", launcher=launcher)
+    done = predict(folder, tmp_path / "s.csv", python=TORCHRUN)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "s.csv").read_bytes() == (predicted / "s.csv").read_bytes()
 
 
 @pytest.mark.slow
 def test_killed_and_started_again(folder, predicted, tmp_path):
-    process = subprocess.Popen([sys.executable, *command(folder, tmp_path / "s.csv")], stderr=subprocess.DEVNULL)
+    process = processes.Popen([sys.executable, *command(folder, tmp_path / "s.csv")], stderr=processes.DEVNULL)
     end = time.monotonic() + 120
     while not any(path.stat().st_size > 400 for path in tmp_path.glob("*.jsonl")) and process.poll() is None:
         assert time.monotonic() < end
@@ -136,13 +134,13 @@ def test_a_published_folder_holds_its_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """Two parts of two reals and two fakes, which are brighter."""
+    """Two parts of reals and as many fakes, which are brighter: two of each to hold out, and four."""
     root = tmp_path_factory.mktemp("data")
     for part in range(2):
         folder = root / f"dfdc_train_part_{part}"
         folder.mkdir()
         metadata = {}
-        for number in range(4):
+        for number in range(4 * (part + 1)):
             name, label = f"v{part}{number}.mp4", ("REAL", "FAKE")[number % 2]
             frames = [frame // 4 + 100 * (number % 2) for frame in media.noise_frames(16, 64, 48)]
             media.write_video(folder / name, frames)
@@ -151,23 +149,29 @@ def videos(tmp_path_factory):
     return root
 
 
-def train(monkeypatch, videos, folder, *more):
-    monkeypatch.setitem(registry.SYSTEMS, "toy", "tests.toy_system")
+def training(videos, folder, *more):
+    """The flags of a training that writes below `folder`."""
     optimizer = {"batch_size": 1, "type": "SGD", "momentum": 0.9, "learning_rate": 5.0}
     schedule = {"type": "one_cycle", "mode": "step", "epochs": 3}
     config = {"system": "toy", "batches_per_epoch": 4, "optimizer": {**optimizer, "schedule": schedule}}
     (folder / "config.json").write_text(json.dumps(config))
-    places = [
-        "--config",
-        folder / "config.json",
-        "--data-dir",
-        videos,
-        "--output-dir",
-        folder,
-        "--logdir",
-        folder / "l",
-    ]
-    return train_classifier.main([*map(str, places), "--device", "cpu", "--workers", "0", "--middle", "4", *more])
+    places = {"config": folder / "config.json", "data-dir": videos, "output-dir": folder, "logdir": folder / "l"}
+    flags = [word for name, path in places.items() for word in (f"--{name}", str(path))]
+    return [*flags, "--device", "cpu", "--workers", "0", "--middle", "4", *more]
+
+
+def train(monkeypatch, videos, folder, *more):
+    monkeypatch.setitem(registry.SYSTEMS, "toy", "tests.toy_system")
+    return train_classifier.main(training(videos, folder, *more))
+
+
+def assert_same_training(first, second):
+    names = {path.name for path in first.glob("classifier_toy_*")}
+    assert names == {f"classifier_toy_{ending}" for ending in ("0", "1", "2", "last", "best_dice")}
+    for name in names:
+        ones, others = (read_checkpoint(folder / name)["state_dict"] for folder in (first, second))
+        assert all(torch.equal(ones[key], others[key]) for key in ones), name
+    assert (first / "predictions_toy.json").read_bytes() == (second / "predictions_toy.json").read_bytes()
 
 
 def test_a_fourth_system_is_trained_and_goes_on_to_the_bit(monkeypatch, videos, tmp_path, capsys):
@@ -184,13 +188,32 @@ def test_a_fourth_system_is_trained_and_goes_on_to_the_bit(monkeypatch, videos, 
     assert train(monkeypatch, videos, stopped, "--resume", "auto") == 0
     printed = capsys.readouterr().out
     assert all(f"going on at epoch {where}\n" in printed for where in ("0, step 2", "1, step 0", "1, step 2"))
-    names = {path.name for path in whole.glob("classifier_toy_*")}
-    assert names == {f"classifier_toy_{ending}" for ending in ("0", "1", "2", "last", "best_dice")}
-    for name in names:
-        mine, theirs = (read_checkpoint(folder / name)["state_dict"] for folder in (whole, stopped))
-        assert all(torch.equal(mine[key], theirs[key]) for key in mine), name
-    assert (whole / "predictions_toy.json").read_bytes() == (stopped / "predictions_toy.json").read_bytes()
+    assert_same_training(whole, stopped)
     assert registry.system_of(str(whole), ["classifier_toy_2"]) == "toy"
+
+
+def test_two_processes_train_it_and_go_on_to_the_bit(monkeypatch, videos, tmp_path, capsys):
+    """One of them is told to stop within the first epoch, then one is killed within the second."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole.mkdir()
+    stopped.mkdir()
+
+    def launch(folder, *more, **environment):
+        command = [*TORCHRUN, str(TRAIN), *training(videos, folder, *more)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        return processes.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+    done = launch(whole)
+    assert done.returncode == 0 and done.stdout.count("epoch 2\nfake_loss") == 1, done.stderr
+    done = launch(stopped, SIGNAL="1 0 SIGTERM")
+    assert done.returncode == 1 and "--resume auto goes on" in done.stderr
+    assert train(monkeypatch, videos, stopped, "--resume", "auto") == 1
+    assert "it was made with world_size 2, this run has 1; use the same" in capsys.readouterr().err
+    done = launch(stopped, "--resume", "auto", SIGNAL="0 4 SIGKILL")
+    assert done.returncode == 1 and "going on at epoch 0, step 2\n" in done.stdout
+    done = launch(stopped, "--resume", "auto")
+    assert done.returncode == 0 and "going on at epoch 1, step 0\n" in done.stdout, done.stderr
+    assert_same_training(whole, stopped)
 
 
 def test_flags_of_another_system(monkeypatch, videos, tmp_path, capsys):

@@ -26,6 +26,7 @@ from systems.seferbekov.checkpoints import load_model
 from systems.seferbekov.dataset import ClassifierDataset
 from systems.seferbekov.folds import read_folds, training_rows
 from systems.seferbekov.models import DeepFakeClassifier
+from tests import processes
 from training import loop, stopping
 from training.pipelines import train_classifier
 from training.run import Run
@@ -197,7 +198,7 @@ def test_killed_at_a_random_moment_and_resumed(processed_root, undisturbed, tmp_
     """As a process; SIGKILL loses what was done since the last checkpoint, and the result is still the same."""
     write_config(tmp_path, epochs=4)
     command = [sys.executable, str(SCRIPT), *flags(processed_root, tmp_path, "--resume", "auto", "--workers", 1)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = processes.Popen(command, stdout=processes.PIPE, stderr=processes.PIPE, text=True)
     last = tmp_path / "out" / f"{NAME}_last"
     while not last.exists():
         assert process.poll() is None, process.communicate()
@@ -209,7 +210,7 @@ def test_killed_at_a_random_moment_and_resumed(processed_root, undisturbed, tmp_
         assert process.returncode == (-how if how == signal.SIGKILL else 128 + how), errors
         # killed, it can't stop its loading process, which may write a traceback when it finds nobody to answer
         assert how == signal.SIGKILL or "Traceback" not in errors
-    finished = subprocess.run(command, capture_output=True, text=True)
+    finished = processes.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert_same_weights(weights(tmp_path), weights(undisturbed))
 
@@ -218,20 +219,20 @@ def test_two_processes_are_one_with_twice_the_batch(processed_root, tmp_path):
     """Batch norms over both batches, the classes counted over both, the gradients' mean: the same but for rounding.
     Without drop path, which each process draws for itself."""
     results = {}
-    for processes, batch_size in ((1, 2), (2, 1)):
-        folder = tmp_path / str(processes)
+    for world_size, batch_size in ((1, 2), (2, 1)):
+        folder = tmp_path / str(world_size)
         folder.mkdir()
         write_config(folder, batch_size=batch_size, epochs=1, learning_rate=0.001)
-        launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes == 2 else []
+        launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if world_size == 2 else []
         words = [item for module in [*launch[:1]] for item in ("-m", module)] + launch[1:]
         command = [sys.executable, *words, str(ROOT / "tests" / "train_without_drop_path.py")]
         command += flags(processed_root, folder)
-        finished = subprocess.run(
+        finished = processes.run(
             command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
         assert finished.returncode == 0, finished.stderr
         assert finished.stdout.count("fake_loss") == 1
-        results[processes] = weights(folder)
+        results[world_size] = weights(folder)
     for key, one in results[1].items():
         assert torch.allclose(one.float(), results[2][key].float(), rtol=1e-3, atol=2e-5), key
 
@@ -334,7 +335,7 @@ def test_a_process_without_memory_ends_the_other(processed_root, tmp_path):
     script = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script += [str(ROOT / "tests" / "train_out_of_memory.py"), *flags(processed_root, tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(script, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    finished = processes.run(script, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
     assert finished.returncode == 1
     assert "error: out of memory" in finished.stderr
 

@@ -1,11 +1,11 @@
 """train.sh as a user runs it."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = {
@@ -23,9 +23,8 @@ CONFIG = {
 
 
 def run(folder, *words, **environment):
-    command = [str(ROOT / "train.sh"), *map(str, words)]
-    environment = {**os.environ, "CONFIG": str(folder / "tiny.json"), "SEEDS": "1 2", **environment}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    environment = {"CONFIG": str(folder / "tiny.json"), "SEEDS": "1 2", **environment}
+    return processes.run_script("train.sh", *words, cwd=folder, **environment)
 
 
 def test_seeds_one_after_another(processed_root, tmp_path):

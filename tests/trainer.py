@@ -4,7 +4,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from systems.checkpoints import read_checkpoint
+from tests import processes
 from training.pipelines import train_classifier
 
 SCRIPT = Path(train_classifier.__file__)
@@ -65,10 +65,10 @@ def killed_and_gone_on_with(root: Path, folder: Path, kills: int, seconds: float
     command = [sys.executable, str(SCRIPT), *flags(root, folder, "--resume", "auto", "--workers", 1)]
     draw = random.Random(folder.name)
     for _ in range(kills):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = processes.Popen(command, stdout=processes.PIPE, stderr=processes.DEVNULL, text=True)
         assert process.stdout.readline().endswith("1 process(es)\n")  # all is imported, and the network is made next
         time.sleep(draw.uniform(0, seconds))
         process.kill()
         process.communicate()
-    finished = subprocess.run(command, capture_output=True, text=True)
+    finished = processes.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

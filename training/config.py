@@ -8,18 +8,20 @@ import inspect
 import json
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, create_model
 
 from runtime import limits
-from runtime.files import read_text
+from runtime.files import read_json
 from systems import registry
 from systems.config import LARGEST, ConfigError, Strict, Switch, number, one_of, refuse, whole_number
 from training.optimizers import OPTIMIZERS
 from training.schedulers import SCHEDULES, Schedule
 
 MOST_EPOCHS = 100_000  # each has a checkpoint
+_PROJECT = Path(__file__).resolve().parents[1]  # where configs/ lies, in a checkout and installed
 _LATER = (0, 1, 10, 1000, 10**6)  # positions at which a schedule is tried
 
 
@@ -62,13 +64,15 @@ def config_of(system: str) -> type[CommonConfig]:
 
 
 def read_config(path: str | os.PathLike) -> Any:
-    """A configuration: an instance of what `config_of` gives for its "system". Raises ConfigError."""
+    """A configuration: an instance of what `config_of` gives for its "system". What is not in the current folder,
+    such as `configs/b7.json`, is looked for in the project. Raises ConfigError."""
     path = os.fspath(path)
+    file = path if os.path.lexists(path) else _PROJECT / path
     try:
-        content = json.loads(read_text(path, limits.CONFIG), object_pairs_hook=_without_twins)
+        content = read_json(file, limits.CONFIG, make_object=_without_twins)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror}); --config must name a file in configs/") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: is not JSON ({error})") from error
     return parse_config(content, path)
 

@@ -4,41 +4,42 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from engines.device import DTYPES
 from engines.gpu import failures_are_told, forbid_tf32
 from systems.medics.models import FaceModel, ModelSpec
+from systems.medics.onnxruntime_models import OnOnnxRuntime
 from systems.medics.openvino_models import OnOpenVino
 from systems.medics.strategy import p_fake_of_faces
 from systems.sample import Sample
 from systems.system import Machine
 
 _BATCH = {"cuda": 4, "cpu": 1}
+_CONVERTED = ("openvino", "onnxruntime")  # engines that are no PyTorch
 _NOT_IN_BF16 = ("r2plus1d_18",)  # a face's probability moved by up to 0.11 with it, 0.02 with the others
 _REMEDY = "give a smaller --batch-size, or end what else runs on it"
 
 
 class ClipModels:
-    """As `systems.sample.Models`. On OpenVINO one batch at a time has all cores, in PyTorch on a CPU each lane one.
-    R(2+1)D computes in fp32 where the others do in bf16."""
+    """As `systems.sample.Models`. On OpenVINO and ONNX Runtime one batch at a time has all cores, in PyTorch on a CPU
+    each lane one. R(2+1)D computes in fp32 where the others do in bf16."""
 
     def __init__(self, models: Mapping[int, FaceModel], machine: Machine):
-        on_openvino = machine.engine == "openvino"
         self._device = machine.device
         if machine.device.type == "cuda":
             forbid_tf32()
-        if on_openvino:
-            for model in models.values():
-                precision = precision_of(model.spec, machine.precision)
-                model.network = OnOpenVino(model.spec, model.network, precision=precision, threads=machine.lanes)
+        for model in models.values():
+            model.network = _converted(model, machine)
+        in_torch = machine.engine not in _CONVERTED
         self._dtypes = {
-            place: torch.float32 if on_openvino else DTYPES[precision_of(model.spec, machine.precision)]
+            place: torch.float32 if not in_torch else DTYPES[precision_of(model.spec, machine.precision)]
             for place, model in models.items()
         }
         self._models = {place: model.to(machine.device) for place, model in models.items()}
         self.batch_size = machine.batch_size or default_batch_size(machine.device)
         self.group = 1
-        self.lanes = machine.lanes if machine.device.type == "cpu" and not on_openvino else 1
+        self.lanes = machine.lanes if machine.device.type == "cpu" and in_torch else 1
 
     def kind(self, sample: Sample) -> Hashable:
         """The model that it is for, and its length."""
@@ -58,6 +59,17 @@ class ClipModels:
         autocast = torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
         with failures_are_told(_REMEDY), torch.inference_mode(), autocast:
             return np.float32(p_fake_of_faces(model, batch))[:, None]
+
+
+def _converted(model: FaceModel, machine: Machine) -> nn.Module:
+    """The network of a model, which can't be used afterwards, on the engine."""
+    if machine.engine == "openvino":
+        precision = precision_of(model.spec, machine.precision)
+        return OnOpenVino(model.spec, model.network, precision=precision, threads=machine.lanes)
+    if machine.engine == "onnxruntime":
+        device, precision = machine.device, machine.precision
+        return OnOnnxRuntime(model.spec, model.network, device=device, precision=precision, threads=machine.lanes)
+    return model.network
 
 
 def precision_of(spec: ModelSpec, precision: str) -> str:

@@ -27,7 +27,7 @@ from systems.medics.resnet3d import ResNet34
 
 SYSTEM = "medics"
 FAKE, REAL = 0, 1
-_CROP = 224  # of 256, what the 3D networks see
+CROP = 224  # of 256, what the 3D networks see
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,10 +177,10 @@ class ClipModel(FaceModel):
 
     def logits(self, clips: torch.Tensor) -> torch.Tensor:
         self._check(clips)
-        edge = (SIZE - _CROP) // 2
-        x = self.normalise(clips[:, :, edge : edge + _CROP, edge : edge + _CROP])
-        if self.spec.size < _CROP:  # half of it: inference averages 2 x 2 pixels
-            step = _CROP // self.spec.size
+        edge = (SIZE - CROP) // 2
+        x = self.normalise(clips[:, :, edge : edge + CROP, edge : edge + CROP])
+        if self.spec.size < CROP:  # half of it: inference averages 2 x 2 pixels
+            step = CROP // self.spec.size
             x = F.avg_pool3d(x, (1, step, step))
         return self.network(x)
 
@@ -244,8 +244,12 @@ def save_model(path: str | os.PathLike, model: FaceModel) -> None:
 
 def save_checkpoint(path: str | os.PathLike, model: FaceModel, **extra: Any) -> None:
     """Write a checkpoint of ours, which says what it holds; `extra` goes in as it is. Raises OutputError."""
-    spec = model.spec
-    described = {
+    _save(path, {**extra, **description(model.spec), "state_dict": model.network.state_dict()})
+
+
+def description(spec: ModelSpec) -> dict[str, Any]:
+    """What a checkpoint of ours says of its model."""
+    return {
         "system": SYSTEM,
         "model": spec.name,
         "network": spec.network,
@@ -254,7 +258,6 @@ def save_checkpoint(path: str | os.PathLike, model: FaceModel, **extra: Any) -> 
             key: value if key == "divisor" else list(value) for key, value in vars(spec.normalisation).items()
         },
     }
-    _save(path, {**extra, **described, "state_dict": model.network.state_dict()})
 
 
 def load_weights(path: str | os.PathLike, checkpoint: dict, model: FaceModel) -> None:

@@ -1,6 +1,6 @@
 """The settings of inference, with the published defaults."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,7 +20,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    """A finite one; a whole number may have more digits than a float can have."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _is_share(value: object) -> bool:
@@ -46,6 +47,7 @@ class Attempt:
         _check(_is_count(self.most_faces), "most_faces", self.most_faces, "1 or more")
 
 
+_MOST_ATTEMPTS = 16  # each has a detector of its own
 _SURE, _UNSURE = (0.8, 0.8, 0.9), (0.5, 0.5, 0.5)
 _ATTEMPTS = (
     Attempt(scale=0.25, thresholds=_SURE, most_faces=5),
@@ -85,7 +87,8 @@ class Settings:
         enough = _is_count(self.frame_limit) and self.frame_limit >= least
         _check(enough, "frame_limit", self.frame_limit, f"{least} or more, or no track is found")
         _check(isinstance(self.whole_video, bool), "whole_video", self.whole_video, "true or false")
-        _check(len(self.attempts) > 0, "attempts", self.attempts, "one attempt or more")
+        few = 0 < len(self.attempts) <= _MOST_ATTEMPTS
+        _check(few, "attempts", self.attempts, f"one attempt or more, {_MOST_ATTEMPTS} at most")
         weights = self.model_weights
         _check(isinstance(weights, Mapping), "model_weights", weights, "a weight for each name")
         for name, weight in weights.items():

@@ -1,5 +1,6 @@
 """The same face in an original and in its fake: pairs of tracks that lie on one another, detection by detection."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,13 +49,18 @@ def align_tracks(pairs: Iterable[tuple[str, str]], tracks: Mapping[str, Sequence
         if real not in tracks or fake not in tracks:
             continue
         candidates = [track for track in tracks[fake] if len(track.bboxes) >= SHORTEST]
+        there = defaultdict(list)  # the numbers of those that have a detection
+        for number, candidate in enumerate(candidates):
+            for index in candidate.indices:
+                there[index].append(number)
         for track in tracks[real]:
             if len(track.bboxes) < SHORTEST:
                 continue
-            for candidate in candidates:
+            for number in sorted({number for index in track.indices for number in there.get(index, ())}):
+                candidate = candidates[number]
                 common = _common(track, candidate)
                 real_bboxes, fake_bboxes = _at(track, common), _at(candidate, common)
-                if common and min(map(iou, real_bboxes, fake_bboxes)) > _LEAST_IOU:
+                if all(iou(a, b) > _LEAST_IOU for a, b in zip(real_bboxes, fake_bboxes, strict=True)):
                     aligned.append(
                         AlignedTrack(
                             real=real,
@@ -73,4 +79,4 @@ def _common(a: Track, b: Track) -> range:
 
 
 def _at(track: Track, indices: range) -> Sequence[BBox]:
-    return track.bboxes[indices.start - track.start : indices.stop - track.start] if indices else []
+    return track.bboxes[indices.start - track.start : indices.stop - track.start]

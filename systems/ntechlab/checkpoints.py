@@ -117,7 +117,13 @@ def load_weights(path: str | os.PathLike, checkpoint: dict, network: nn.Module, 
 
 def save_classifier(path: str | os.PathLike, network: nn.Module, *, role: str, encoder: str, **extra) -> None:
     """Write a file of ours, whole or not at all; `extra` goes in as it is. Raises OutputError."""
-    described = {
+    described = description(role=role, encoder=encoder)
+    _save(path, {**extra, **described, "state_dict": published_state(network)})
+
+
+def description(*, role: str, encoder: str) -> dict:
+    """What a file of ours says of its network."""
+    return {
         "system": SYSTEM,
         "network": "SequenceClassifier" if role == "seq" else "FrameClassifier",
         "role": role,
@@ -125,7 +131,6 @@ def save_classifier(path: str | os.PathLike, network: nn.Module, *, role: str, e
         "input": [SEQUENCE if role == "seq" else 1, HEIGHT, WIDTH],
         "normalize": {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
     }
-    _save(path, {**extra, **described, "state_dict": published_state(network)})
 
 
 def export_published(path: str | os.PathLike, network: nn.Module) -> None:

@@ -4,7 +4,6 @@ A file: {"video.mp4": {"width": 1280, "height": 720, "frames": 338, "detections"
 y2], ...], "scores": [0.99, ...]}, ...]}}, boxes in pixels of the full frame, an entry for each frame that was searched.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ import numpy as np
 from faces.video_file import VideoError
 from runtime import limits
 from runtime.errors import InputError, ItemError
-from runtime.files import read_file
+from runtime.files import parse_json
 
+MOST_FACES = 2000  # of a frame: following them takes the square of it in time
+_LARGEST = 10**15  # of numbers of frames and pixels, which stand in names of folders
 _MOST_BYTES = 1024 * limits.MIB  # the whole DFDC's would have some 650 MB
 
 
@@ -61,12 +62,13 @@ NO_FACES = Detections(bboxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np
 
 def read_recorded_detections(path: str | os.PathLike) -> dict[str, RecordedDetections]:
     """A file of recorded detections, by the name of the video. Raises InputError."""
-    try:
-        content = json.loads(read_file(path, _MOST_BYTES))
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: can't be read ({error.strerror or error}); name another file") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{os.fspath(path)}: is no JSON ({error}); write it anew") from error
+    content = parse_json(
+        path,
+        _MOST_BYTES,
+        InputError,
+        unreadable="can't be read ({}); name another file",
+        damaged="is no JSON ({}); write it anew",
+    )
     if not isinstance(content, dict):
         raise InputError(f"{os.fspath(path)}: holds no object of videos; write it anew")
     recorded = {}
@@ -103,6 +105,8 @@ def checked(bboxes: object, scores: object) -> Detections:
         bboxes, scores = np.asarray(bboxes, np.float32).reshape(-1, 4), np.asarray(scores, np.float32).reshape(-1)
     if len(bboxes) != len(scores):
         raise ValueError(f"{len(bboxes)} boxes and {len(scores)} scores in a frame")
+    if len(bboxes) > MOST_FACES:
+        raise ValueError(f"{len(bboxes)} faces in a frame, over the limit of {MOST_FACES}")
     if not (np.isfinite(bboxes).all() and np.isfinite(scores).all()):
         raise ValueError("coordinates or scores that are not finite")
     return Detections(bboxes=bboxes, scores=scores)
@@ -122,6 +126,6 @@ def parse_recorded(entry: dict) -> RecordedDetections:
 
 def whole(value: object) -> int:
     """A number of frames, pixels or detections. Raises ValueError for anything else."""
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < _LARGEST:
         raise ValueError(f"{value!r:.40} where a whole number should be")
     return value

@@ -25,7 +25,7 @@ from runtime.errors import InputError
 from runtime.files import read_file, read_text, whole_file
 from systems.ntechlab.alignment import AlignedTrack
 from systems.ntechlab.detections import Detections, checked
-from systems.ntechlab.tracking import BBox, Track
+from systems.ntechlab.tracking import BBox, Track, check_crowd
 
 T = TypeVar("T")
 Root = str | os.PathLike | None  # the data root that a file is written in, through no link below it
@@ -98,7 +98,8 @@ def read_track_pairs(path: str | os.PathLike) -> list[tuple[str, str]]:
     try:
         lines = read_text(path, limits.LABELS).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{os.fspath(path)}: can't be read ({error}); run extract_track_crops.py") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{os.fspath(path)}: can't be read ({reason}); run extract_track_crops.py") from error
     pairs = []
     for number, line in enumerate(lines, start=1):
         folders = line.strip().split(",")
@@ -198,6 +199,7 @@ def _tracks(content: Any) -> dict[str, list[Track]]:
             Track(start=_start(entries, 2), bboxes=[_bbox(entry[1]) for entry in entries])
             for entries in _a(found, list)
         ]
+        check_crowd(tracks[video])
     return tracks
 
 

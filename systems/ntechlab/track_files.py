@@ -20,15 +20,14 @@ import numpy as np
 
 from runtime import limits
 from runtime.errors import InputError, ItemError
-from runtime.files import read_file, write_json
+from runtime.files import parse_json, write_json
 from systems.ntechlab.alignment import AlignedTrack
 from systems.ntechlab.detections import RecordedDetections, parse_recorded, whole
-from systems.ntechlab.tracking import BBox, Track
+from systems.ntechlab.tracking import BBox, Track, check_crowd
 
 FOLDER = "face_tracks"  # in the data root
 FORMATS = ("json", "published")
 _MOST_BYTES = 4096 * limits.MIB  # the whole DFDC's aligned tracks have about a tenth
-_DAMAGES = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 Size = tuple[int, int]  # width and height, pixels
 
@@ -64,16 +63,14 @@ def face_tracks_text(found: FaceTracks) -> str:
 
 def read_face_tracks(path: str | os.PathLike) -> FaceTracks:
     """A file of a video's tracks. Raises ItemError."""
-    try:
-        content = json.loads(read_file(path, limits.BOXES))
-        tracks = [Track(start=whole(each["start"]), bboxes=_boxes(each["boxes"])) for each in content["tracks"]]
-        return FaceTracks(recorded=parse_recorded(content), tracks=tracks)
-    except OSError as error:
-        raise ItemError(f"{os.fspath(path)}: no tracks ({error.strerror}); run detect_tracks.py") from error
-    except _DAMAGES as error:
-        raise ItemError(
-            f"{os.fspath(path)}: is damaged ({_reason(error)}); delete it and run detect_tracks.py"
-        ) from error
+    return parse_json(
+        path,
+        limits.BOXES,
+        ItemError,
+        unreadable="no tracks ({}); run detect_tracks.py",
+        damaged="is damaged ({}); delete it and run detect_tracks.py",
+        parse=_face_tracks,
+    )
 
 
 def write_aligned_tracks(
@@ -97,17 +94,25 @@ def write_aligned_tracks(
 
 def read_aligned_tracks(path: str | os.PathLike) -> tuple[list[AlignedTrack], dict[str, Size]]:
     """Aligned tracks and the sizes of their videos. Raises InputError."""
-    try:
-        content = json.loads(read_file(path, _MOST_BYTES))
-        sizes = {video: _size(size) for video, size in content["sizes"].items()}
-        return [_aligned(each, sizes) for each in content["aligned"]], sizes
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{os.fspath(path)}: can't be read ({reason}); run align_tracks.py") from error
-    except _DAMAGES as error:
-        raise InputError(
-            f"{os.fspath(path)}: is damaged ({_reason(error)}); delete it and run align_tracks.py"
-        ) from error
+    return parse_json(
+        path,
+        _MOST_BYTES,
+        InputError,
+        unreadable="can't be read ({}); run align_tracks.py",
+        damaged="is damaged ({}); delete it and run align_tracks.py",
+        parse=_aligned_tracks,
+    )
+
+
+def _face_tracks(content: dict) -> FaceTracks:
+    tracks = [Track(start=whole(each["start"]), bboxes=_boxes(each["boxes"])) for each in content["tracks"]]
+    check_crowd(tracks)
+    return FaceTracks(recorded=parse_recorded(content), tracks=tracks)
+
+
+def _aligned_tracks(content: dict) -> tuple[list[AlignedTrack], dict[str, Size]]:
+    sizes = {video: _size(size) for video, size in content["sizes"].items()}
+    return [_aligned(each, sizes) for each in content["aligned"]], sizes
 
 
 def _aligned(entry: dict, sizes: Mapping[str, Size]) -> AlignedTrack:
@@ -137,7 +142,3 @@ def _boxes(values: Sequence) -> list[BBox]:
     if not len(boxes) or boxes.shape[1:] != (4,) or not np.isfinite(boxes).all():
         raise ValueError("a track without boxes, or a box that is not four numbers")
     return [tuple(box) for box in boxes.astype(np.float64).tolist()]
-
-
-def _reason(error: Exception) -> str:
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -7,6 +7,7 @@ import torch
 
 from engines.device import DTYPES
 from engines.gpu import failures_are_told, forbid_tf32
+from engines.onnxruntime_engine import OnnxRuntimeNetwork
 from engines.openvino_engine import ChannelsLast, OpenVinoNetwork
 from systems.imagenet import SCALE, SHIFT
 from systems.ntechlab.checkpoints import LoadedClassifier
@@ -18,6 +19,7 @@ _BATCH = {"cuda": 32, "cpu": 2}  # on a CPU two images stay in the cache of a co
 _REMEDY = "give a smaller --batch-size, or end what else runs on it"
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
+Shape = tuple[int, int, int, int]
 
 
 class TrackModels:
@@ -54,8 +56,8 @@ class TrackModels:
 
     def _ready(self, loaded: LoadedClassifier, machine: Machine) -> Probabilities:
         """A function of uint8 RGB (batch_size, t, 224, 192, 3) that returns float32 (batch_size, t)."""
-        if machine.engine == "openvino":
-            return _on_openvino(loaded, machine, self.batch_size)
+        if machine.engine in ("openvino", "onnxruntime"):
+            return _converted(loaded, machine, self.batch_size)
         classifier = Classifier(loaded.network, loaded.role, machine.device, DTYPES[machine.precision])
 
         def probabilities(images: np.ndarray) -> np.ndarray:
@@ -69,9 +71,20 @@ def default_batch_size(device: torch.device) -> int:
     return _BATCH[device.type]
 
 
-def _on_openvino(loaded: LoadedClassifier, machine: Machine, batch_size: int) -> Probabilities:
+def _converted(loaded: LoadedClassifier, machine: Machine, batch_size: int) -> Probabilities:
     length = SEQUENCE if loaded.role == "seq" else 1
     shape = (batch_size * length, HEIGHT, WIDTH, 3)
+    network = _on_openvino(loaded, machine, shape) if machine.engine == "openvino" else _on_onnx(loaded, machine, shape)
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        # normalised outside the network: inside, reduced precision would round the pixels
+        logits = torch.from_numpy(network(images.reshape(shape) * SCALE + SHIFT))
+        return logits.double().sigmoid().float().reshape(batch_size, length).numpy()
+
+    return probabilities
+
+
+def _on_openvino(loaded: LoadedClassifier, machine: Machine, shape: Shape) -> Probabilities:
     network = OpenVinoNetwork(
         ChannelsLast(loaded.network),
         torch.zeros(shape),
@@ -79,10 +92,9 @@ def _on_openvino(loaded: LoadedClassifier, machine: Machine, batch_size: int) ->
         streams=machine.lanes,
         input_shape=shape,
     )
+    return lambda images: network(images)[0]
 
-    def probabilities(images: np.ndarray) -> np.ndarray:
-        # normalised outside the network: inside, reduced precision would round the pixels
-        logits = torch.from_numpy(network(images.reshape(shape) * SCALE + SHIFT)[0])
-        return logits.double().sigmoid().float().reshape(batch_size, length).numpy()
 
-    return probabilities
+def _on_onnx(loaded: LoadedClassifier, machine: Machine, shape: Shape) -> Probabilities:
+    network = ChannelsLast(loaded.network)
+    return OnnxRuntimeNetwork(network, torch.zeros(shape), device=machine.device, precision=machine.precision)

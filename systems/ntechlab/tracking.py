@@ -4,12 +4,14 @@ A track grows by the detection that overlaps its last box most and ends where no
 precision in the published order, so that ties and thresholds fall as they did.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
-from systems.ntechlab.detections import Detections
+from systems.ntechlab.detections import MOST_FACES, Detections
 
 SIGMA_L = 0.3  # detections below this score are not looked at
 SIGMA_H = 0.9  # a track needs one detection of this score
@@ -82,6 +84,17 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
         return 0.0
     intersection = width * height
     return intersection / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection)
+
+
+def check_crowd(tracks: Iterable[Track]) -> None:
+    """Raises ValueError for tracks out of a file of which more are there at a time than a frame may have faces."""
+    changes: Counter = Counter()
+    for track in tracks:
+        changes[track.indices.start] += 1
+        changes[track.indices.stop] -= 1
+    most = max(accumulate(changes[index] for index in sorted(changes)), default=0)
+    if most > MOST_FACES:
+        raise ValueError(f"{most} tracks at a time, over the limit of {MOST_FACES}")
 
 
 def interpolate(track: Track, step: int) -> FrameTrack:

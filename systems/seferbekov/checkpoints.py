@@ -25,9 +25,10 @@ _SIZES = range(32, 4097)
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A classifier in eval mode, fp32, on the CPU, and the side of its square input in pixels."""
+    """A classifier in eval mode, fp32, on the CPU, its encoder's name, and the side of its square input in pixels."""
 
     module: nn.Module
+    encoder: str
     input_size: int
 
 
@@ -48,7 +49,8 @@ def load_model(path: str | os.PathLike, *, encoder: str | None = None, input_siz
         module = NETWORKS[described["network"]](described["encoder"])
     _check_weights(path, module, state, described)
     module.load_state_dict(state, assign=True)
-    return LoadedModel(module=module.float().eval().requires_grad_(False), input_size=described["input_size"])
+    module = module.float().eval().requires_grad_(False)
+    return LoadedModel(module=module, encoder=described["encoder"], input_size=described["input_size"])
 
 
 def description(*, network: str, encoder: str, input_size: int) -> dict:

@@ -1,4 +1,4 @@
-"""The models: batches of face images to probabilities, on PyTorch (any device), OpenVINO or our own kernels (CPU).
+"""The models: batches of face images to probabilities, on any engine.
 
 Batches always have the same size, filled up with blank images. A face's place in a batch can still change the last bits
 of its score; on a CPU, where a batch is small, each therefore holds faces of one video in reading order (`group`), and
@@ -18,6 +18,7 @@ from engines.fold import fold_batch_norms
 from engines.gpu import forbid_tf32, in_halves
 from engines.native.cuda_encoder import CudaEncoder, KernelSteps
 from engines.native.encoder import NativeEncoder
+from engines.onnxruntime_engine import OnnxRuntimeNetwork
 from engines.openvino_engine import ChannelsLast, OpenVinoNetwork
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD, SCALE, SHIFT
 
@@ -91,11 +92,11 @@ def build_ensemble(
     """Put classifiers, given as (name, module, input size), on a device at a precision; the modules are used up.
 
     `engine` is one of `engines.choice.ENGINES`. "openvino" is for a CPU, in fp32 or bf16, as is "native"; on a GPU
-    that is for fp16.
+    that is for fp16. "onnxruntime" is for fp32.
     """
     batch_size = batch_size or default_batch_size(device)
     engine = choose_engine(engine, device)
-    if device.type == "cuda":
+    if device.type == "cuda" and engine != "onnxruntime":
         return _on_gpu(modules, device, DTYPES[precision], engine, batch_size)
     models = []
     for name, module, size in modules:
@@ -103,12 +104,16 @@ def build_ensemble(
             fold_batch_norms(module)
         if engine == "openvino":
             logits = _openvino_logits(module, size, precision, batch_size, lanes)
+        elif engine == "onnxruntime":
+            logits = _onnxruntime_logits(module, size, precision, batch_size, device)
         elif engine == "native":
             module.encoder = NativeEncoder(module.encoder, size=size, precision=precision)
             logits = torch_logits(module, device, torch.float32)
         else:
             logits = torch_logits(module, device, DTYPES[precision])
         models.append(Model(name=name, size=size, logits=logits))
+    if device.type == "cuda":
+        return Ensemble(models, batch_size=batch_size, lanes=1)
     return Ensemble(models, batch_size=batch_size, lanes=lanes, group=batch_size)
 
 
@@ -173,5 +178,17 @@ def _openvino_logits(
     def logits(images: np.ndarray) -> np.ndarray:
         # normalised outside the network: inside, reduced precision would round the pixels
         return network(images * SCALE + SHIFT)[0].reshape(-1)
+
+    return logits
+
+
+def _onnxruntime_logits(
+    module: nn.Module, size: int, precision: str, batch_size: int, device: torch.device
+) -> Callable[[np.ndarray], np.ndarray]:
+    example = torch.zeros(batch_size, size, size, 3)
+    network = OnnxRuntimeNetwork(ChannelsLast(module), example, device=device, precision=precision)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        return network(images * SCALE + SHIFT).reshape(-1)
 
     return logits

@@ -27,6 +27,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is run
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from runtime.command import MOST_WORKERS, run_command, whole
 from runtime.cores import available_cores
 from systems.registry import add_training_flags, create_task

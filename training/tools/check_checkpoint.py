@@ -8,6 +8,8 @@ Input: checkpoint files. Output: a line for each; exit code 1 if one can't be us
 import argparse
 import sys
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from runtime.errors import printable
 from systems.checkpoints import CheckpointError
 from systems.seferbekov.checkpoints import load_model

@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is run
 
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from runtime.command import run_command
 from runtime.errors import printable
 from runtime.ranks import Ranks

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is run
+
+import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
+
 from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is run
 
 from runtime.command import run_command
 from runtime.errors import InputError, printable

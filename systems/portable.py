@@ -1,0 +1,101 @@
+"""What a system gives to export.py: its models as functions of pixels, which other runtimes can compute.
+
+A system whose models can be exported has a module `portable` in its folder: `add_flags(group)` adds the flags of
+export.py that are its own to a group of argparse, `OPTIONS` names them, and `open_model(given, name, path)` makes a
+`PortableModel` of a checkpoint.
+"""
+
+import argparse
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from systems.registry import SYSTEMS
+from systems.system import refuse_others_flags
+
+_CELL = 16  # pixels: a picture of single pixels' noise looks the same everywhere to a network
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortableModel:
+    """A model with all that whoever uses it elsewhere must know.
+
+    name: its checkpoint's. checkpoint: the content of that file as it was read; described: what one of ours says of
+    itself; state: the weights by the names that its system's files have. module: uint8 RGB pixels of the shape `axes`
+    to the probability "fake", float32 of the shape `output`; `axes` has names in the place of free sizes, of which
+    `least` are the smallest. network, sees, says: what it is, its input and its output in words.
+    """
+
+    name: str
+    checkpoint: Mapping[str, Any]
+    described: Mapping[str, Any]
+    state: Mapping[str, torch.Tensor]
+    module: nn.Module
+    axes: tuple[str | int, ...]
+    least: Mapping[str, int]
+    output: tuple[str | int, ...]
+    network: str
+    sees: str
+    says: str
+
+    def pixels(self, seed: int, **sizes: int) -> torch.Tensor:
+        """Made-up input, uint8 of the shape `axes`, with `sizes` for the free ones; the least where none is given."""
+        shape = [{**self.least, **sizes}.get(size, size) for size in self.axes]
+        return torch.from_numpy(_pictures(shape, seed))
+
+
+class ImagenetClassifier(nn.Module):
+    """A network of one logit on images normalised by ImageNet's mean and deviation, as a function of their pixels:
+    uint8 RGB (..., h, w, 3) to the probability of each, float32 (...)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        images = (pixels.flatten(0, -4).float() / 255 - self.mean) / self.std
+        return self.network(images.permute(0, 3, 1, 2)).sigmoid().reshape(pixels.shape[:-3])
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of export.py that are one system's, None where they are not given."""
+    for system in SYSTEMS:
+        _module(system).add_flags(parser.add_argument_group(f"of system {system}"))
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of them that were given."""
+    names = {name for system in SYSTEMS for name in _module(system).OPTIONS}
+    return {name: value for name, value in vars(args).items() if name in names and value is not None}
+
+
+def open_model(system: str, given: Mapping[str, Any], name: str, path: str | os.PathLike) -> PortableModel:
+    """The model of a checkpoint in eval mode, fp32, on the CPU; `given` are `options_of` the command line. Raises
+    InputError for a flag that is another system's, CheckpointError."""
+    module = _module(system)
+    refuse_others_flags(system, module.OPTIONS, given)
+    return module.open_model(given, name, path)
+
+
+def _module(system: str) -> ModuleType:
+    return importlib.import_module(f"{SYSTEMS[system]}.portable")
+
+
+def _pictures(shape: list[int], seed: int) -> np.ndarray:
+    """Coloured cells, other ones in each picture, whose contrast grows from one to the next."""
+    draw = np.random.default_rng(seed)
+    *leading, height, width, _ = shape
+    cells = draw.integers(0, 256, (*leading, -(-height // _CELL), -(-width // _CELL), 3))
+    contrast = np.linspace(0.2, 1, max(1, int(np.prod(leading)))).reshape(*leading, 1, 1, 1)
+    cells = (127.5 + (cells - 127.5) * contrast).astype(np.uint8)
+    return cells.repeat(_CELL, -3).repeat(_CELL, -2)[..., :height, :width, :]
