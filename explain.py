@@ -45,9 +45,8 @@ from systems.registry import (
     strategies,
     system_of,
 )
-from systems.sample import GiveVerdict
-from systems.system import Opened, Predictor
-from systems.tracks import PERSON, how_by_person, verdict_by_person
+from systems.system import Opened
+from systems.tracks import how_scored, verdict_of
 
 MOST_FACES = 64  # a page of 10 MB
 SEED = 0
@@ -121,7 +120,7 @@ def explain(args: argparse.Namespace, ranks: Ranks) -> int:
     # score the video, and choose faces
     print(f"on {describe_device(device)} in {precision}, engine {engine}", flush=True)
     opened = open_for_one_video(predictor, checkpoints, device=device, precision=precision, engine=engine)
-    result = score_video(args.video, opened, verdict_of(args, predictor))
+    result = score_video(args.video, opened, verdict_of(predictor, args.models, args.strategy))
     weight_of = by_gradients.weights(options) if by_gradients else weigh_alike
     faces, found = highest_faces(args.video, opened, result, weight_of, args.faces)
 
@@ -135,7 +134,7 @@ def explain(args: argparse.Namespace, ranks: Ranks) -> int:
         video=os.path.basename(args.video),
         digest=digest_of(args.video),
         score=result.score,
-        verdict=(how_by_person(predictor.how) if args.strategy == PERSON else predictor.how).verdict,
+        verdict=how_scored(predictor, args.strategy).verdict,
         models={name: digest_of(path) for name, path in checkpoints},
         faces=found,
         method=method,
@@ -147,12 +146,6 @@ def explain(args: argparse.Namespace, ranks: Ranks) -> int:
     write_explanation(args.out, about, explanations)
     report(args, result, explanations)
     return 0
-
-
-def verdict_of(args: argparse.Namespace, predictor: Predictor) -> GiveVerdict:
-    """From a video's faces to its score, as it was asked for."""
-    rule = predictor.verdict(args.models)
-    return verdict_by_person(rule, followed=predictor.follows_faces) if args.strategy == PERSON else rule
 
 
 def tested(

@@ -23,8 +23,8 @@ import runtime.environment  # noqa: F401  it says what to do where the others ca
 import torch
 from tqdm import tqdm
 
-from engines.choice import ENGINES, choose_engine, usable_engines
-from engines.device import PRECISIONS, ChoiceError, describe_device, device_notes, resolve_device, resolve_precision
+from engines.choice import ENGINES
+from engines.device import PRECISIONS, describe_device, device_notes, resolve_device, resolve_precision
 from engines.gpu import failures_are_told
 from evaluation.calibration import Calibration, load_calibration
 from evaluation.ratio_csv import COLUMNS as RATIO_COLUMNS
@@ -33,6 +33,7 @@ from inference.case_rerun import repeatable
 from inference.case_writer import Checkpoint, now, write_case
 from inference.listing import list_videos, tell_left_out
 from inference.machine_facts import machine_facts
+from inference.opening import check_checkpoints, engine_of
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_verdict
 from inference.recorded import Run, recorded
 from inference.report import write_report
@@ -51,7 +52,7 @@ from inference.video_people import Person, people_of
 from runtime.command import number_above, positive, run_command, worker_count
 from runtime.cores import available_cores
 from runtime.digests import digest_of
-from runtime.errors import InputError, printable
+from runtime.errors import printable
 from runtime.memory import MemoryBudget, default_budget
 from runtime.ranks import Ranks
 from systems.checkpoints import CheckpointError
@@ -66,9 +67,8 @@ from systems.registry import (
     strategies,
     system_of,
 )
-from systems.sample import GiveVerdict, HowScored
 from systems.system import Machine, Predictor
-from systems.tracks import PERSON, how_by_person, verdict_by_person
+from systems.tracks import how_scored, verdict_of
 
 _RESULTS_FORMAT = 4  # raised whenever the same settings would give other scores, or other facts, than before
 
@@ -215,7 +215,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         ranks.broadcast((system, todo))
         for result in finished.values():
             if result.faces:
-                apply_verdict(result, verdict_of(args, predictor))
+                apply_verdict(result, verdict_of(predictor, args.models, args.strategy))
 
         # process
         if todo:
@@ -248,7 +248,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         "left_out": listing.left_out,
         "hidden": listing.hidden,
     }
-    how = how_scored(args, predictor)
+    how = how_scored(predictor, args.strategy)
     write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": how.strategy})
     if args.report:
         workers = args.workers or available_cores()
@@ -286,26 +286,6 @@ def assist(args: argparse.Namespace, ranks: Ranks, device: torch.device, precisi
     return 0
 
 
-def engine_of(predictor: Predictor, asked: str, device: torch.device) -> str:
-    """The engine that was asked for, or the fastest that can be had of those that run the system's models. Raises
-    ChoiceError."""
-    if asked == "auto":
-        return next(engine for engine in usable_engines(device) if engine in predictor.engines)
-    if asked not in predictor.engines:
-        raise ChoiceError(f"--engine {asked}: this system's models run on {', '.join(predictor.engines)}")
-    return choose_engine(asked, device)
-
-
-def check_checkpoints(folder: str, names: list[str]) -> None:
-    """Raises InputError that names the checkpoints that are not there."""
-    missing = [name for name in names if not os.path.isfile(checkpoint_path(folder, name))]
-    if missing:
-        raise InputError(
-            f"--weights-dir {folder}: no checkpoint {', '.join(missing)}; "
-            "./download_weights.sh fetches the winner's published ones into weights/, docs/systems.md tells of others"
-        )
-
-
 def checkpoint_of(name: str, path: str) -> Checkpoint:
     """A file of weights. Raises CheckpointError where it can't be read."""
     try:
@@ -341,7 +321,7 @@ def calibration_of(args: argparse.Namespace, system: str, predictor: Predictor, 
     if not args.calibration:
         return None
     calibration = load_calibration(args.calibration)
-    strategy = how_scored(args, predictor).strategy
+    strategy = how_scored(predictor, args.strategy).strategy
     calibration.check(system, settings["models"], strategy, f"--calibration {args.calibration}")
     others = {key: value for key, value in settings.items() if key not in ("system", "models")}
     for difference in calibration.other_settings(others):
@@ -383,21 +363,10 @@ def asked_for(args: argparse.Namespace) -> dict[str, str]:
     return {flag: path for flag, path in paths.items() if path}
 
 
-def verdict_of(args: argparse.Namespace, predictor: Predictor) -> GiveVerdict:
-    """From a video's faces to its score, as it was asked for."""
-    rule = predictor.verdict(args.models)
-    return verdict_by_person(rule, followed=predictor.follows_faces) if args.strategy == PERSON else rule
-
-
 def _people(result: VideoResult, predictor: Predictor, args: argparse.Namespace) -> list[Person]:
     """Who is in a video."""
     rule, followed = predictor.verdict(args.models), predictor.follows_faces
     return people_of(result, rule, followed=followed, threshold=args.interval_threshold)
-
-
-def how_scored(args: argparse.Namespace, predictor: Predictor) -> HowScored:
-    """The same for a person to read."""
-    return how_by_person(predictor.how) if args.strategy == PERSON else predictor.how
 
 
 def build_pipeline(
@@ -421,7 +390,7 @@ def build_pipeline(
         failures_are_told("end what else runs on it, or use fewer --models or another --device"),
     ):
         opened = predictor.open(((name, checkpoint_path(args.weights_dir, name)) for name in bar), machine)
-    return Pipeline(opened.sampler, opened.models, verdict_of(args, predictor), workers=workers)
+    return Pipeline(opened.sampler, opened.models, verdict_of(predictor, args.models, args.strategy), workers=workers)
 
 
 def build_run(

@@ -35,7 +35,6 @@ LIBRARIES = (
     "isal",
     "openvino",
     "onnx",
-    "onnxscript",
     "onnxruntime",
 )
 # features of processors that decide which arithmetic libraries take, and so the last digits of scores

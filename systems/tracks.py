@@ -14,6 +14,7 @@ from itertools import groupby
 import numpy as np
 
 from systems.sample import GiveVerdict, HowScored, ScoredFace, Verdict
+from systems.system import Predictor
 
 PERSON = "person"  # the strategy
 LEAST_FACES = 3  # of a track, where a system finds faces one by one: less may be a mistake of the detector
@@ -183,6 +184,17 @@ def verdict_by_person(rule: GiveVerdict, *, followed: bool) -> GiveVerdict:
         return worst.verdict if worst else rule(faces)
 
     return of_worst
+
+
+def verdict_of(predictor: Predictor, models: Sequence[str], strategy: str | None) -> GiveVerdict:
+    """From a video's faces to its score, by the strategy that was asked for."""
+    rule = predictor.verdict(models)
+    return verdict_by_person(rule, followed=predictor.follows_faces) if strategy == PERSON else rule
+
+
+def how_scored(predictor: Predictor, strategy: str | None) -> HowScored:
+    """The same for a person to read."""
+    return how_by_person(predictor.how) if strategy == PERSON else predictor.how
 
 
 def how_by_person(how: HowScored) -> HowScored:

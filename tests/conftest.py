@@ -4,12 +4,14 @@ import json
 import multiprocessing
 import shutil
 import signal
+from functools import partial
 
 import pytest
 
 from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
 from preprocessing.make_sample_data import make_data_root
 from tests import media, processes
+from tests.once import made_once
 
 # `make test &` begins with Ctrl-C ignored, and so would what it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,25 +45,30 @@ def weights_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def made_root(tmp_path_factory):
     """A small data root: two real videos, a fake of each, and a real one without a face; 24 frames of 480x270."""
-    root = tmp_path_factory.mktemp("made")
+    return made_once(tmp_path_factory, "made", make_small_root)
+
+
+def make_small_root(root):
+    root.mkdir()
     make_data_root(root, parts=1, originals=2, fakes=1, frames=24, width=480, height=270, seed=0)
     part = root / "dfdc_train_part_0"
     media.write_video(part / "noise.mp4", media.noise_frames(24, 480, 270))
     metadata = json.loads((part / "metadata.json").read_text())
     metadata["noise.mp4"] = {"label": "REAL", "split": "train", "original": None}
     (part / "metadata.json").write_text(json.dumps(metadata))
-    return root
 
 
 @pytest.fixture(scope="session")
 def processed_root(made_root, tmp_path_factory):
     """The same after every stage; `folds.csv` lies in it."""
-    root = tmp_path_factory.mktemp("processed") / "root"
+    return made_once(tmp_path_factory, "processed", partial(process_root, made_root))
+
+
+def process_root(made_root, root):
     shutil.copytree(made_root, root)
     for stage in (detect_original_faces, extract_crops, generate_landmarks, generate_diffs):
         assert stage.main(["--root-dir", str(root)]) == 0
     assert generate_folds.main(["--root-dir", str(root), "--out", str(root / "folds.csv")]) == 0
-    return root
 
 
 @pytest.fixture

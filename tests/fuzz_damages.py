@@ -166,6 +166,12 @@ def nested(path: Path, canary: Path, draw: np.random.Generator) -> None:
     _replace(path, r'"[^"]*": ', draw, lambda old: f"{old}{'[' * levels}{']' * levels}, {old}x")
 
 
+def a_crowd(path: Path, canary: Path, draw: np.random.Generator) -> None:
+    """One list of numbers or texts, such as a box, many times where it stands once."""
+    times = int(draw.choice([10**3, 10**4, 10**5]))
+    _replace(path, r"\[[^\[\]{}]+\]", draw, lambda old: ", ".join([old] * times))
+
+
 def only_nested(path: Path, canary: Path, draw: np.random.Generator) -> None:
     path.write_text('{"a":' * 10**5 + "\n")
 
@@ -205,7 +211,10 @@ def another_field(path: Path, canary: Path, draw: np.random.Generator) -> None:
 
 
 TEXT = (byte_order_mark, utf16, no_utf8)
-JSON = (another_value, another_text, another_number, a_key_twice, a_key_renamed, nested, only_nested, another_json)
+JSON = (
+    *(another_value, another_text, another_number, a_key_twice, a_key_renamed, nested, a_crowd),
+    *(only_nested, another_json),
+)
 LINES = (a_line_twice, without_a_line, a_long_line)
 
 

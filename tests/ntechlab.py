@@ -1,6 +1,5 @@
 """What the tests of NtechLab's system share: the golden data of `../shared`, and small detections."""
 
-import fcntl
 import json
 import os
 import random
@@ -17,6 +16,7 @@ from systems.ntechlab.checkpoints import PUBLISHED_FILE, PUBLISHED_NAMES
 from systems.ntechlab.detections import Detections
 from tests import data, media, processes
 from tests.media import SHARED
+from tests.once import made_once
 
 GOLDEN = SHARED / "golden" / "ntechlab"
 
@@ -28,18 +28,14 @@ def golden(name: str) -> Any:
 
 def fixed_checkpoint(factory: pytest.TempPathFactory, role: str) -> Path:
     """The golden data's classifier of a role, made once for all test files and for all of pytest-xdist's workers."""
-    shared = factory.getbasetemp()
-    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "ntechlab_checkpoints"
-    folder.mkdir(exist_ok=True)
-    path = folder / PUBLISHED_NAMES[role] / PUBLISHED_FILE
-    with open(folder / f"{role}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.is_file():
-            # the statistics in it are those of the golden data where one thread computes them
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-            command = [sys.executable, GOLDEN / "make_checkpoints.py", folder, role]
-            processes.run(command, check=True, capture_output=True, env=environment)
-    return path
+
+    def make(folder: Path) -> None:
+        # the statistics in it are those of the golden data where one thread computes them
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        command = [sys.executable, GOLDEN / "make_checkpoints.py", folder, role]
+        processes.run(command, check=True, capture_output=True, env=environment)
+
+    return made_once(factory, f"ntechlab_{role}", make) / PUBLISHED_NAMES[role] / PUBLISHED_FILE
 
 
 def video_path(name: str) -> Path:

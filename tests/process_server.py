@@ -27,7 +27,7 @@ from process_client import LONGEST
 
 LIBRARIES = (
     *("albumentations", "av", "cv2", "facenet_pytorch", "matplotlib.pyplot", "numpy", "pandas", "PIL.Image"),
-    *("pydantic", "scipy.ndimage", "scipy.optimize", "skimage.metrics", "sklearn.metrics", "timm", "torch"),
+    *("pydantic", "pytest", "scipy.ndimage", "scipy.optimize", "skimage.metrics", "sklearn.metrics", "timm", "torch"),
     *("torch.distributed.launcher.api", "torch.utils.tensorboard", "torchvision", "tqdm"),
 )
 _MOST = 200  # descriptors of a request; it has lower ones of its own

@@ -8,12 +8,13 @@ import textwrap
 import pytest
 
 from runtime.ranks import LaunchError, Ranks
+from tests import processes
 
 
-def torchrun(tmp_path, body, processes=2):
+def torchrun(tmp_path, body):
     script = tmp_path / "work.py"
     script.write_text(textwrap.dedent(body))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     return processes.run([*command, str(script)], capture_output=True, text=True, env=environment, timeout=120)
 

@@ -123,6 +123,9 @@ def test_what_a_file_says(tmp_path, weights_dir):
     assert registry.system_of(str(tmp_path), ["a"]) == "ntechlab"
     with pytest.raises(InputError, match="b: system 'other' is unknown; known: seferbekov, ntechlab, medics"):
         registry.system_of(str(tmp_path), ["b"])
+    torch.save({"system": ["medics"]}, tmp_path / "c")
+    with pytest.raises(InputError, match=r"c: system \"\['medics'\]\" is unknown"):
+        registry.system_of(str(tmp_path), ["c"])
 
 
 def test_a_published_folder_holds_its_file(tmp_path):
