@@ -25,7 +25,8 @@ demo: setup
 	SYSTEM=$(SYSTEM) ./demo.sh
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(CI),,-m "not slow")
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		$(if $(CI),,-m "not slow")
 
 lint: setup
 	$(BIN)/ruff check .

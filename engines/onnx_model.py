@@ -3,7 +3,7 @@
 import importlib.util
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -26,12 +26,12 @@ def to_onnx(
     example: torch.Tensor,
     *,
     input_name: str = "x",
-    output_name: str = "y",
+    output_names: Sequence[str] = ("y",),
     free: Mapping[str, Mapping[int, str]] | None = None,
 ) -> bytes:
-    """A network in eval mode with one input and one output, as ONNX has it in a file.
+    """A network in eval mode with one input, as ONNX has it in a file.
 
-    `free` has by name of input and output the axes that may have any size, by number, and what to call them; others
+    `free` has by name of input and outputs the axes that may have any size, by number, and what to call them; others
     keep the sizes of `example`, which is computed. A B7 takes five seconds of a core.
     """
     written = io.BytesIO()
@@ -45,7 +45,7 @@ def to_onnx(
             written,
             dynamo=False,
             input_names=[input_name],
-            output_names=[output_name],
+            output_names=list(output_names),
             dynamic_axes={name: dict(axes) for name, axes in (free or {}).items()},
             opset_version=_OPSET,
         )

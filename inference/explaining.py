@@ -54,7 +54,7 @@ def heats_by_gradients(
         for face, of_face, weighted in zip(faces, heats, weights, strict=True):
             for sample, weight in zip(face.with_pixels(), face.weights, strict=True):
                 if sample.model in (None, place):
-                    of_face.append(grad_cam(model.features(sample)))
+                    of_face.append(grad_cam(model, sample))
                     weighted.append(weight)
     return [together(of_face, weighted) for of_face, weighted in zip(heats, weights, strict=True)]
 

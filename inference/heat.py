@@ -5,11 +5,12 @@ known. Scores are probabilities "fake"; a `Score` takes faces in place of the on
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from systems.heat import Features
+from systems.heat import Features, HeatModel
+from systems.sample import Sample
 
 SHARE = 0.2  # of the pixels that the deletion test blacks out
 _CELLS = 8  # along each side, of which an occluded square covers two by two
@@ -17,15 +18,20 @@ _CELLS = 8  # along each side, of which an occluded square covers two by two
 Score = Callable[[Sequence[np.ndarray]], np.ndarray]  # pixels (t, h, w, 3) of n faces to probabilities (n,)
 
 
-def grad_cam(features: Sequence[Features]) -> np.ndarray:
-    """A model's Grad-CAM (Selvaraju et al., ICCV 2017): each channel weighs as much as the mean of its gradient over
-    time and space, and what the weighted sum of the channels has below 0 is cut off. Of several passes and layers the
-    mean, each with its highest value as 1."""
-    heats = []
-    for each in features:
-        weights = each.gradients.mean(axis=(1, 2, 3))
-        heats.append(_to_one(each.place(np.maximum(np.tensordot(weights, each.activations, 1), 0))))
-    return np.mean(heats, axis=0)
+def grad_cam(model: HeatModel, sample: Sample) -> np.ndarray:
+    """Where a model's last features speak for a fake: the mean over its last layers, of the sample and of its mirror
+    image, as networks are trained on both. Each has its highest value as 1. Raises DeviceError."""
+    mirrored = replace(sample, pixels=np.ascontiguousarray(sample.pixels[:, :, ::-1]))
+    heats = [of_features(each) for each in model.features(sample)]
+    heats += [of_features(each)[:, :, ::-1] for each in model.features(mirrored)]
+    return np.mean([_to_one(heat) for heat in heats], axis=0)
+
+
+def of_features(features: Features) -> np.ndarray:
+    """Grad-CAM of one layer (Selvaraju et al., ICCV 2017): the sum of the channels, each times its gradient, cut off
+    below 0. The gradient is each place's own (HiResCAM, Draelos and Carin, 2020): the mean over all places, which
+    Grad-CAM takes, is the same where the network averages the layer, and misleads where it does not."""
+    return features.place(np.maximum((features.activations * features.gradients).sum(axis=0), 0))
 
 
 def occlusion(score: Score, pixels: np.ndarray, tell: Callable[[int], object] = lambda done: None) -> np.ndarray:

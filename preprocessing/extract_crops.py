@@ -138,6 +138,8 @@ def _boxes(content: dict) -> Boxes:
     for found in boxes.values():
         if np.shape(found)[1:] != (4,) or not (np.abs(found) < _MOST_SIDE).all():
             raise ValueError("a box is not four numbers of pixels")
+        if len(found) > limits.FACES:
+            raise ValueError(f"{len(found)} faces in a frame, over the limit of {limits.FACES}")
     if min(boxes, default=0) < 0:
         raise ValueError(f"frame {min(boxes)}")
     return boxes

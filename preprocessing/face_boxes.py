@@ -135,4 +135,6 @@ def _checked(record: dict) -> dict:
     for row in rows:
         if row not in (None, []) and (np.shape(row)[1:] != (4,) or not (np.abs(row) < _MOST_SIDE).all()):
             raise ValueError("a box is not four numbers of pixels")
+        if row and len(row) > limits.FACES:
+            raise ValueError(f"{len(row)} faces in a frame, over the limit of {limits.FACES}")
     return record

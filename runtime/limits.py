@@ -10,6 +10,7 @@ CONFIG = 1 * MIB
 METADATA = 32 * MIB  # the whole DFDC in one metadata.json would have 11
 SPLITS = 16 * MIB
 BOXES = 64 * MIB  # of one video: 10 hours with a face in every frame
+FACES = 2000  # of a frame: what compares them with one another takes the square of it in time
 LABELS = 64 * MIB  # CSVs of videos, lists of them, submissions: half a million rows
 FOLDS = 1024 * MIB  # a row for each crop: the whole DFDC's has a quarter of that
 JOURNAL_LINE = 64 * MIB  # of one video: a hundred thousand faces and their scores

@@ -32,10 +32,10 @@ class CheckpointError(UserError):
         return type(self), self._parts
 
 
-def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, 16 digits. Raises CheckpointError where it can't be read."""
+def file_digest(path: str | os.PathLike, most: int = sys.maxsize) -> str:
+    """SHA-256 of a regular file of at most so many bytes, 16 digits. Raises CheckpointError where it can't be read."""
     try:
-        with open_file(path, sys.maxsize) as file:
+        with open_file(path, most) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise CheckpointError(path, f"can't be opened ({error.strerror})") from error

@@ -24,7 +24,7 @@ _REMEDY = "end what else runs on it, use --device cpu, or --method occlusion, wh
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What one layer tells of one pass through a network.
+    """What one layer of a network tells of a sample.
 
     activations: the layer's features, float32 (channels, t, h, w); gradients: of the logit "fake" by each of
     them, the same shape; place: takes heat on their grid, float32 (t, h, w), to the sample's pixels, float32 of their
@@ -48,8 +48,7 @@ class HeatModel(Protocol):
     """A model in PyTorch, fp32, for gradients."""
 
     def features(self, sample: Sample) -> Sequence[Features]:
-        """Of the last layers in each pass that its score of the sample is made of. Raises DeviceError where a GPU has
-        too little memory, or fails."""
+        """Of the last layers. Raises DeviceError where a GPU has too little memory, or fails."""
 
 
 def last_features(

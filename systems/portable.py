@@ -30,8 +30,9 @@ class PortableModel:
 
     name: its checkpoint's. checkpoint: the content of that file as it was read; described: what one of ours says of
     itself; state: the weights by the names that its system's files have. module: uint8 RGB pixels of the shape `axes`
-    to the probability "fake", float32 of the shape `output`; `axes` has names in the place of free sizes, of which
-    `least` are the smallest. network, sees, says: what it is, its input and its output in words.
+    to the probability "fake" and its logit (log odds), both float32 of the shape `output`; `axes` has names in the
+    place of free sizes, of which `least` are the smallest. network, sees, says: what it is, its input and its output
+    in words.
     """
 
     name: str
@@ -54,7 +55,7 @@ class PortableModel:
 
 class ImagenetClassifier(nn.Module):
     """A network of one logit on images normalised by ImageNet's mean and deviation, as a function of their pixels:
-    uint8 RGB (..., h, w, 3) to the probability of each, float32 (...)."""
+    uint8 RGB (..., h, w, 3) to the probability of each and to its logit, both float32 (...)."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -62,9 +63,10 @@ class ImagenetClassifier(nn.Module):
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values), persistent=False)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         images = (pixels.flatten(0, -4).float() / 255 - self.mean) / self.std
-        return self.network(images.permute(0, 3, 1, 2)).sigmoid().reshape(pixels.shape[:-3])
+        logits = self.network(images.permute(0, 3, 1, 2)).reshape(pixels.shape[:-3])
+        return logits.sigmoid(), logits
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -109,9 +109,10 @@ def hard_link_elsewhere(path: Path, canary: Path, draw: np.random.Generator) -> 
 
 
 def linked_folder(path: Path, canary: Path, draw: np.random.Generator) -> None:
-    """The folder that the file is in, but for a data root, which may be a link: its user names it."""
+    """The folder that the file is in, but for data roots and --output-dir, which may be links: their user names
+    them."""
     parent = path.parent
-    if parent.name in ("copy", "root"):
+    if parent.name in ("copy", "root", "out"):
         return link_elsewhere(path, canary, draw)
     parent.rename(parent.with_name(parent.name + "_before"))
     return parent.symlink_to(canary.parent)

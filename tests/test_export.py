@@ -88,9 +88,10 @@ def test_onnx_from_pixels_to_probabilities(weights, exported):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(exported / "a<b>_1.onnx", providers=["CPUExecutionProvider"])
-    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+    (taken,), (given, logit) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.shape, taken.type) == ("pixels", ["n", SIZE, SIZE, 3], "tensor(uint8)")
     assert (given.name, given.shape, given.type) == ("p_fake", ["n"], "tensor(float)")
+    assert (logit.name, logit.shape, logit.type) == ("logit", ["n"], "tensor(float)")
     module = load_model(weights / "a<b>_1").module
     for count in (1, 2, 6):
         pixels = np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)

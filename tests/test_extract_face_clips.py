@@ -190,7 +190,11 @@ def test_what_cannot_be_used(root):
 
     medics.write_video(folder / "a.mp4", 160)
     assert "the boxes given are of 30 frames, and 16 of its 160 are searched" in cut(root)["a"]
-    for text, line in (("{", "is damaged, or holds no boxes"), ('{"boxes": [[[1, 2, 3]]]}', "not four numbers")):
+    for text, line in (
+        ("{", "is damaged, or holds no boxes"),
+        ('{"boxes": [[[1, 2, 3]]]}', "not four numbers"),
+        (f'{{"boxes": [{[FACE] * 2001}]}}', "2001 faces in a frame, over the limit of 2000"),
+    ):
         (root.parent / "given" / "a.boxes.json").write_text(text)
         assert line in cut(root)["a"] and "\n" not in cut(root)["a"]
     (root.parent / "given" / "a.boxes.json").unlink()

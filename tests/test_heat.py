@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference.heat import centre_of, deletion, grad_cam, occlusion, together
+from inference.heat import centre_of, deletion, grad_cam, occlusion, of_features, together
 from systems.heat import Features, enlarged, last_features
 from systems.medics.heat import ClipHeatModel
 from systems.medics.models import MODELS, ClipModel, FrameModel, create_model
@@ -53,24 +53,54 @@ def test_grad_cam_of_a_network_by_hand():
     [(activations, gradients)] = last_features(network, [network.conv], x, torch.sum)
     assert np.array_equal(activations[0], np.stack([x[0, 0], -x[0, 0]]))
     assert np.allclose(gradients[0, 0], 2 / 49) and np.allclose(gradients[0, 1], 3 / 49)
-    heat = grad_cam([features(activations[0, :, None], gradients[0, :, None])])
-    assert np.allclose(heat[0], np.maximum(-x[0, 0].numpy(), 0) / 24)  # the hottest as 1
+    heat = of_features(features(activations[0, :, None], gradients[0, :, None]))
+    assert np.allclose(heat[0], np.maximum(-x[0, 0].numpy(), 0) / 49)
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_channels_weigh_as_much_as_their_mean_gradient():
-    """Channel 0's gradients are 1, 3, -1, 1 over time and space: its mean of 1 counts; channel 1's mean is -2."""
+def test_each_place_has_its_own_gradient():
+    """Two channels over two frames of one row and two columns: products, summed over the channels, cut off below 0."""
     activations = [[[[1, 2]], [[3, 4]]], [[[0, 1]], [[1, 0.5]]]]
     gradients = [[[[1, 3]], [[-1, 1]]], [[[-2, -2]], [[-4, 0]]]]
-    assert grad_cam([features(activations, gradients)]).tolist() == pytest.approx(np.array([[[1, 0]], [[1, 3]]]) / 3)
+    assert of_features(features(activations, gradients)).tolist() == [[[1, 4]], [[0, 4]]]
 
 
-def test_heat_of_passes_is_their_mean_where_each_belongs():
-    """The second pass saw the mirror image, and is half as hot; the third has no heat at all."""
-    one = features([[[[8, 0]]]], [[[[1, 1]]]])
-    mirrored = features([[[[4, 2]]]], [[[[1, 1]]]], lambda heat: heat[..., ::-1])
-    assert grad_cam([one, mirrored]).tolist() == [[[0.75, 0.5]]]
-    assert grad_cam([one, mirrored, features([[[[4, 2]]]], [[[[-1, -1]]]])]).tolist() == [[[0.5, pytest.approx(1 / 3)]]]
+class Layers:
+    """A model whose layers are the brightness of the pixels, times a factor each."""
+
+    def __init__(self, *factors):
+        self._factors = factors
+
+    def features(self, sample):
+        bright = sample.pixels.mean(axis=3, dtype=np.float32)[None]
+        return [features(bright * factor, np.ones_like(bright)) for factor in self._factors]
+
+
+class LeftHalf(Layers):
+    """It looks at the left half of what it gets."""
+
+    def features(self, sample):
+        half = np.zeros_like(sample.pixels)
+        half[:, :, : half.shape[2] // 2] = sample.pixels[:, :, : half.shape[2] // 2]
+        return super().features(replace(sample, pixels=half))
+
+
+def pixels_of(*rows):
+    return np.repeat(np.array([rows], np.uint8)[..., None], 3, axis=3)
+
+
+def test_layers_count_alike_however_large_their_features_are():
+    """Each has its hottest place as 1, but one without heat."""
+    seen = sample(pixels_of((0, 50, 100, 20)))
+    assert grad_cam(Layers(1), seen).tolist() == pytest.approx(np.array([[[0, 0.5, 1, 0.2]]]))
+    assert grad_cam(Layers(1, 9), seen).tolist() == pytest.approx(np.array([[[0, 0.5, 1, 0.2]]]))
+    assert grad_cam(Layers(1, -1), seen).tolist() == pytest.approx(np.array([[[0, 0.25, 0.5, 0.1]]]))
+
+
+def test_the_mirror_image_is_asked_too():
+    """What it says of its left half is true of the right one: (0.5, 1, 0, 0) and (0, 0, 1, 0.2), halved."""
+    heat = grad_cam(LeftHalf(1), sample(pixels_of((50, 100, 100, 20))))
+    assert heat.tolist() == pytest.approx(np.array([[[0.25, 0.5, 0.5, 0.1]]]))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +184,7 @@ def test_a_crop_of_any_shape_has_its_heat_where_the_spot_is(shape):
     """The model sees it in the middle of a black square."""
     model = FaceHeatModel(LoadedModel(module=OnEncoder(), input_size=128, encoder="b0"), torch.device("cpu"))
     pixels = spot(shape, (1, 6))
-    heat = grad_cam(model.features(sample(pixels)))
+    heat = grad_cam(model, sample(pixels))
     assert heat.shape == shape
     column, row = centre_of(np.maximum(heat - heat.mean() - 2 * heat.std(), 0))
     assert abs(column - 6.5 / 8) < 0.03 and abs(row - 1.5 / 8) < 0.03
@@ -165,7 +195,7 @@ def test_a_sequence_has_its_heat_where_and_when_the_spot_is():
     model = TrackHeatModel(LoadedClassifier(network=network, role="seq", encoder="b0"), torch.device("cpu"))
     pixels = np.concatenate([spot((3, 224, 192), (0, 0)), spot((4, 224, 192), (5, 2))])
     pixels[3:] //= 2  # so that the first three are hotter
-    heat = grad_cam(model.features(sample(pixels, role="seq", model=0)))
+    heat = grad_cam(model, sample(pixels, role="seq", model=0))
     assert heat.shape == (7, 224, 192)
     assert hottest(heat)[1:] == (0, 0) and hottest(heat)[0] < 3
     assert hottest(heat[3:])[1:] == (5, 2)
@@ -202,14 +232,12 @@ def clip_with_spot():
 
 
 def test_a_clip_has_its_heat_where_and_when_the_spot_is():
-    """Both passes say so, as the mirror image's heat is mirrored back. The edge that is not seen has none."""
+    """The edge that is not seen has none."""
     model = ClipHeatModel(ClipModel(MODELS["mc3_224"], Clips()), torch.device("cpu"))
-    passes = model.features(sample(clip_with_spot(), model=0, role="mc3_224"))
-    assert len(passes) == 2
-    for heat in (grad_cam(passes), grad_cam(passes[:1]), grad_cam(passes[1:])):
-        frame, row, column = np.unravel_index(heat.argmax(), heat.shape)
-        assert frame == 4 and 44 <= row < 72 and 184 <= column < 212
-        assert not heat[:, :16].any() and not heat[:, :, -16:].any() and heat[:, 16:-16, 16:-16].all()
+    heat = grad_cam(model, sample(clip_with_spot(), model=0, role="mc3_224"))
+    frame, row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert frame == 4 and 44 <= row < 72 and 184 <= column < 212
+    assert not heat[:, :16].any() and not heat[:, :, -16:].any() and heat[:, 16:-16, 16:-16].all()
 
 
 def test_pictures_have_their_heat_where_and_when_the_spot_is():
@@ -217,7 +245,8 @@ def test_pictures_have_their_heat_where_and_when_the_spot_is():
     model = ClipHeatModel(FrameModel(MODELS["seresnext50"], Pictures()), torch.device("cpu"))
     for frame in (3, 4):
         pixels = np.roll(clip_with_spot(), frame - 4, axis=0)
-        heat = grad_cam(model.features(sample(pixels, model=0, role="seresnext50")))
+        (each,) = model.features(sample(pixels, model=0, role="seresnext50"))
+        heat = of_features(each)
         at, row, column = np.unravel_index(heat.argmax(), heat.shape)
         assert at == frame and 32 <= row < 96 and 160 <= column < 224
 
@@ -228,11 +257,11 @@ def test_published_networks_have_fine_last_features(name):
     torch.manual_seed(0)
     model = create_model(name).eval().requires_grad_(False)
     pixels = np.random.default_rng(0).integers(0, 255, (9, 256, 256, 3), dtype=np.uint8)
-    passes = ClipHeatModel(model, torch.device("cpu")).features(sample(pixels, model=0, role=name))
-    assert [each.activations.shape[2:] for each in passes] == [(8, 8)] if name == "seresnext50" else [(7, 7)] * 2
-    assert all(each.gradients.shape == each.activations.shape and each.gradients.any() for each in passes)
-    heat = grad_cam(passes)
-    assert heat.shape == (9, 256, 256) and heat.min() >= 0 and heat.max() <= 1
+    (last,) = ClipHeatModel(model, torch.device("cpu")).features(sample(pixels, model=0, role=name))
+    assert last.activations.shape[2:] == ((8, 8) if name == "seresnext50" else (7, 7))
+    assert last.gradients.shape == last.activations.shape and last.gradients.any()
+    heat = of_features(last)
+    assert heat.shape == (9, 256, 256) and heat.min() >= 0
 
 
 # occlusion

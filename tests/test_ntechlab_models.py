@@ -252,50 +252,47 @@ def test_other_files_are_told(networks, tmp_path):
     refused(tmp_path / "nothing.pth", "no such checkpoint")
 
 
-@pytest.fixture(scope="module")
-def golden_models(tmp_path_factory):
-    """Two of the three fixed classifiers, a frame and the sequence model."""
-    return {role: load_classifier(fixed_checkpoint(tmp_path_factory, role)) for role in ("large_crop", "seq")}
+@pytest.fixture(scope="module", params=["large_crop", pytest.param("seq", marks=pytest.mark.slow)])
+def golden_model(request, tmp_path_factory):
+    """Two of the three fixed classifiers, a frame and the sequence model, with their roles."""
+    return request.param, load_classifier(fixed_checkpoint(tmp_path_factory, request.param))
 
 
 @needs_golden
-def test_published_files_load_and_come_back(golden_models, tmp_path):
-    for role, loaded in golden_models.items():
-        assert (loaded.role, loaded.encoder) == (role, "tf_efficientnet_b7_ns")
-        assert all(torch.isfinite(value).all() for value in loaded.network.state_dict().values())
-    export_published(tmp_path / "seq.pth", golden_models["seq"].network)
-    state = published_state(golden_models["seq"].network)
-    again = torch.load(tmp_path / "seq.pth")
+def test_published_files_load_and_come_back(golden_model, tmp_path):
+    role, loaded = golden_model
+    assert (loaded.role, loaded.encoder) == (role, "tf_efficientnet_b7_ns")
+    assert all(torch.isfinite(value).all() for value in loaded.network.state_dict().values())
+    export_published(tmp_path / "model.pth", loaded.network)
+    state, again = published_state(loaded.network), torch.load(tmp_path / "model.pth")
     assert len(again) == 1200 and all(torch.equal(state[key], again[key].to(state[key].dtype)) for key in state)
 
 
 @needs_golden
-def test_published_probabilities(golden_models):
-    """A part of one video's: two sequences and some faces for a frame model, of both tracks."""
+def test_published_probabilities(golden_model):
+    """A part of one video's: some faces for the frame model, of both tracks, or two sequences."""
+    role, loaded = golden_model
     video = "facenet_video.mp4"
     expected = {}
     with open(GOLDEN / "faces.csv", newline="") as file:
         for row in csv.DictReader(file):
-            if row["video"] == video:
-                key = row["model"], int(row["track"]), int(row["frame"]), int(row["sequence_start"])
+            if (row["video"], row["model"]) == (video, role):
+                key = int(row["track"]), int(row["frame"]), int(row["sequence_start"])
                 expected[key] = float(row["probability"])
     path = video_path(video)
     info = iter_frames(path, lambda count: []).look()
     tracks = find_tracks(recorded(golden("detections.json")[video]["detections"]))
-    planned = plan_inputs(tracks, info.width, info.height)
-    chosen = []
-    for role, each in (("large_crop", 7), ("seq", 2)):
-        of_role = [model_input for model_input in planned if model_input.role == role]
-        chosen += of_role[:: -(-len(of_role) // each)]
+    planned = [each for each in plan_inputs(tracks, info.width, info.height) if each.role == role]
+    inputs, faces = {"large_crop": (7, 1), "seq": (2, 7)}[role]
+    chosen = planned[:: -(-len(planned) // inputs)]
     maker = InputMaker(chosen, keep_frames(info.frame_count, info.rate).frames)
     frames = iter_frames(path, lambda count: maker.source_frames)
     made = [pair for index, frame in frames for pair in maker.feed(index, frame)]
     assert {each.track for each, _ in made} == {0, 1}
-    errors = []
-    for role, loaded in golden_models.items():
-        inputs = [(each, images) for each, images in made if each.role == role]
-        probabilities = Classifier(loaded.network, role).p_fake(np.stack([images for _, images in inputs]))
-        for (each, _), ours in zip(inputs, probabilities.reshape(len(inputs), -1), strict=True):
-            for frame, probability in zip(each.frames, ours, strict=True):
-                errors.append(abs(probability - expected[role, each.track, frame, each.frames.start]))
-    assert len(errors) == 21 and max(errors) <= 2e-3 and np.mean(errors) <= 2e-4
+    probabilities = Classifier(loaded.network, role).p_fake(np.stack([images for _, images in made]))
+    errors = [
+        abs(probability - expected[each.track, frame, each.frames.start])
+        for (each, _), ours in zip(made, probabilities.reshape(len(made), -1), strict=True)
+        for frame, probability in zip(each.frames, ours, strict=True)
+    ]
+    assert len(errors) == inputs * faces and max(errors) <= 2e-3 and np.mean(errors) <= 2e-4

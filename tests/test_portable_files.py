@@ -69,12 +69,13 @@ def test_each_network(tmp_path, write, name):
     again = open_model(system, {}, "model", tmp_path / "a.safetensors")
     images = model.pixels(9, n=2, t=model.least.get("t", 0) + 1)
     with torch.inference_mode():
-        expected = model.module(images).numpy()
-        assert np.array_equal(again.module(images).numpy(), expected)
+        expected, logits = (values.numpy() for values in model.module(images))
+        assert np.array_equal(again.module(images)[1].numpy(), logits)
     computed = session((tmp_path / "a.onnx").read_bytes(), torch.device("cpu"))
-    (found,) = computed.run(None, {"pixels": images.numpy()})
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    found = computed.run(["p_fake", "logit"], {"pixels": images.numpy()})
+    assert found[0].shape == found[1].shape == expected.shape
+    np.testing.assert_allclose(found[0], expected, atol=1e-4)
+    np.testing.assert_allclose(found[1], np.log(expected / (1 - expected)), atol=1e-3)
     assert np.ptp(expected) > 0.001 and 0.001 < expected.mean() < 0.999
 
 
@@ -85,7 +86,7 @@ def test_probabilities_are_the_systems_own_ntechlab(tmp_path):
         network = model.module.network
         images = pixels(shape)
         with torch.inference_mode():
-            ours = model.module(torch.from_numpy(images)).numpy()
+            ours = model.module(torch.from_numpy(images))[0].numpy()
         np.testing.assert_allclose(ours, Classifier(network, role).p_fake(images), atol=1e-6)
 
 
@@ -98,9 +99,9 @@ def test_probabilities_are_the_systems_own_medics(tmp_path, name):
     clip = pixels((4, 256, 256, 3))
     expected = p_fake_of_faces(model.module.model, [clip])
     if name == "res10":
-        ours = model.module(torch.from_numpy(with_mirror(clip))).mean().numpy()
+        ours = model.module(torch.from_numpy(with_mirror(clip)))[0].mean().numpy()
     else:
-        ours = model.module(torch.from_numpy(even_mirrored(clip)[None])).numpy()
+        ours = model.module(torch.from_numpy(even_mirrored(clip)[None]))[0].numpy()
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 

@@ -9,7 +9,7 @@ import torch
 from systems.heat import Features, WeightOf, enlarged, last_features
 from systems.medics.clips import SIZE
 from systems.medics.models import CROP, FAKE, REAL, FaceModel, load_model
-from systems.medics.strategy import even_mirrored, with_mirror
+from systems.medics.strategy import even_mirrored
 from systems.medics.system import OPTIONS, model_of, predictor
 from systems.sample import Sample
 
@@ -26,15 +26,15 @@ _EDGE = (SIZE - CROP) // 2  # pixels on each side that the 3D networks don't see
 
 
 class ClipHeatModel:
-    """As `systems.heat.HeatModel`. Of a 3D network FAKE's logit less REAL's counts, for the clip and for its mirror
-    image; of the 2D network each picture's own logit, as any of them may be the median."""
+    """As `systems.heat.HeatModel`. Of a 3D network FAKE's logit less REAL's counts; of the 2D network each picture's own
+    logit, as any of them may be the median."""
 
     def __init__(self, model: FaceModel, device: torch.device):
         self._model = model.to(device)
         self._layers = [model.network.get_submodule(name) for name in _LAYERS[model.spec.network]]
 
     def features(self, sample: Sample) -> list[Features]:
-        """As `HeatModel.features`: of the clip's pass and its mirror image's, or of one with all pictures."""
+        """As `systems.heat.HeatModel.features`. The score's other pass, of the mirror image, is another sample's."""
         return self._of_clip(sample.pixels) if self._model.spec.is_3d else self._of_pictures(sample.pixels)
 
     def _of_clip(self, clip: np.ndarray) -> list[Features]:
@@ -46,13 +46,9 @@ class ClipHeatModel:
             whole[:, _EDGE : _EDGE + CROP, _EDGE : _EDGE + CROP] = enlarged(heat, (len(clip), CROP, CROP))
             return whole
 
-        def place_mirrored(heat: np.ndarray) -> np.ndarray:
-            return place(heat)[:, :, ::-1]
-
         return [
-            Features(activations=activations[number], gradients=gradients[number], place=each)
-            for activations, gradients in self._last_features(with_mirror(clip), explained)
-            for number, each in enumerate((place, place_mirrored))
+            Features(activations=activations[0], gradients=gradients[0], place=place)
+            for activations, gradients in self._last_features(clip, explained)
         ]
 
     def _of_pictures(self, pictures: np.ndarray) -> list[Features]:
@@ -61,13 +57,13 @@ class ClipHeatModel:
 
         return [
             Features(activations=activations.swapaxes(0, 1), gradients=gradients.swapaxes(0, 1), place=place)
-            for activations, gradients in self._last_features(even_mirrored(pictures)[None], torch.sum)
+            for activations, gradients in self._last_features(even_mirrored(pictures), torch.sum)
         ]
 
     def _last_features(
-        self, clips: np.ndarray, explained: Callable[[torch.Tensor], torch.Tensor]
+        self, clip: np.ndarray, explained: Callable[[torch.Tensor], torch.Tensor]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        return last_features(self._model.logits, self._layers, torch.from_numpy(clips), explained)
+        return last_features(self._model.logits, self._layers, torch.from_numpy(clip)[None], explained)
 
 
 def open_models(

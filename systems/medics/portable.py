@@ -10,7 +10,7 @@ from torch import nn
 
 from systems.checkpoints import read_checkpoint, state_dict_of
 from systems.medics.clips import SIZE
-from systems.medics.models import FaceModel, description, load_model
+from systems.medics.models import FAKE, REAL, FaceModel, description, load_model, p_fake_of_clips
 from systems.medics.system import model_of
 from systems.portable import PortableModel
 
@@ -22,22 +22,25 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 
 
 class ClipToFake(nn.Module):
-    """A 3D model: uint8 RGB (n, t, 256, 256, 3) to the probability of each clip, float32 (n,)."""
+    """A 3D model: uint8 RGB (n, t, 256, 256, 3) to the probability of each clip and its logit, both float32 (n,)."""
 
     def __init__(self, model: FaceModel):
         super().__init__()
         self.model = model
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        return self.model.p_fake(clips)
+    def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.model.logits(clips)
+        return p_fake_of_clips(logits), logits[:, FAKE] - logits[:, REAL]
 
 
 class FramesToFake(ClipToFake):
-    """The 2D model: uint8 RGB (n, t, 256, 256, 3) to the lower median of each face's frames, float32 (n,)."""
+    """The 2D model: uint8 RGB (n, t, 256, 256, 3) to the lower median of each face's frames: the probability and its
+    logit, both float32 (n,)."""
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        ascending = self.model.logits(clips).sigmoid().sort(dim=1).values  # ONNX has no median
-        return ascending[:, (clips.shape[1] - 1) // 2]
+    def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ascending = self.model.logits(clips).sort(dim=1).values  # ONNX has no median
+        middle = ascending[:, (clips.shape[1] - 1) // 2]
+        return middle.sigmoid(), middle
 
 
 def open_model(given: Mapping[str, Any], name: str, path: str | os.PathLike) -> PortableModel:

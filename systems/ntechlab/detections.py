@@ -16,9 +16,8 @@ from runtime import limits
 from runtime.errors import InputError, ItemError
 from runtime.files import parse_json
 
-MOST_FACES = 2000  # of a frame: following them takes the square of it in time
 _LARGEST = 10**15  # of numbers of frames and pixels, which stand in names of folders
-_MOST_BYTES = 1024 * limits.MIB  # the whole DFDC's would have some 650 MB
+MOST_BYTES = 1024 * limits.MIB  # the whole DFDC's would have some 650 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ def read_recorded_detections(path: str | os.PathLike) -> dict[str, RecordedDetec
     """A file of recorded detections, by the name of the video. Raises InputError."""
     content = parse_json(
         path,
-        _MOST_BYTES,
+        MOST_BYTES,
         InputError,
         unreadable="can't be read ({}); name another file",
         damaged="is no JSON ({}); write it anew",
@@ -105,8 +104,8 @@ def checked(bboxes: object, scores: object) -> Detections:
         bboxes, scores = np.asarray(bboxes, np.float32).reshape(-1, 4), np.asarray(scores, np.float32).reshape(-1)
     if len(bboxes) != len(scores):
         raise ValueError(f"{len(bboxes)} boxes and {len(scores)} scores in a frame")
-    if len(bboxes) > MOST_FACES:
-        raise ValueError(f"{len(bboxes)} faces in a frame, over the limit of {MOST_FACES}")
+    if len(bboxes) > limits.FACES:
+        raise ValueError(f"{len(bboxes)} faces in a frame, over the limit of {limits.FACES}")
     if not (np.isfinite(bboxes).all() and np.isfinite(scores).all()):
         raise ValueError("coordinates or scores that are not finite")
     return Detections(bboxes=bboxes, scores=scores)

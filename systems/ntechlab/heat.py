@@ -23,7 +23,7 @@ class TrackHeatModel:
         self._layers = [self._network.bn2, self._network.blocks[_LAST_OF_TWICE_AS_FINE]]
 
     def features(self, sample: Sample) -> list[Features]:
-        """As `systems.heat.HeatModel.features`: of one pass."""
+        """As `systems.heat.HeatModel.features`."""
         x = torch.from_numpy(sample.pixels * SCALE + SHIFT).permute(0, 3, 1, 2).to(self._device)
 
         def place(heat: np.ndarray) -> np.ndarray:

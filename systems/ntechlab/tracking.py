@@ -11,7 +11,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from systems.ntechlab.detections import MOST_FACES, Detections
+from runtime import limits
+from systems.ntechlab.detections import Detections
 
 SIGMA_L = 0.3  # detections below this score are not looked at
 SIGMA_H = 0.9  # a track needs one detection of this score
@@ -93,8 +94,8 @@ def check_crowd(tracks: Iterable[Track]) -> None:
         changes[track.indices.start] += 1
         changes[track.indices.stop] -= 1
     most = max(accumulate(changes[index] for index in sorted(changes)), default=0)
-    if most > MOST_FACES:
-        raise ValueError(f"{most} tracks at a time, over the limit of {MOST_FACES}")
+    if most > limits.FACES:
+        raise ValueError(f"{most} tracks at a time, over the limit of {limits.FACES}")
 
 
 def interpolate(track: Track, step: int) -> FrameTrack:

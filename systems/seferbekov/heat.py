@@ -24,7 +24,7 @@ class FaceHeatModel:
         self._size, self._device = loaded.input_size, device
 
     def features(self, sample: Sample) -> list[Features]:
-        """As `systems.heat.HeatModel.features`: of one pass."""
+        """As `systems.heat.HeatModel.features`."""
         crop = sample.pixels[0]
         image = prepare_face(crop, self._size) * SCALE + SHIFT
         x = torch.from_numpy(image).permute(2, 0, 1)[None].to(self._device)
