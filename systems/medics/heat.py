@@ -26,8 +26,8 @@ _EDGE = (SIZE - CROP) // 2  # pixels on each side that the 3D networks don't see
 
 
 class ClipHeatModel:
-    """As `systems.heat.HeatModel`. Of a 3D network FAKE's logit less REAL's counts; of the 2D network each picture's own
-    logit, as any of them may be the median."""
+    """As `systems.heat.HeatModel`. Of a 3D network FAKE's logit less REAL's counts; of the 2D network each picture's
+    own logit, as any of them may be the median."""
 
     def __init__(self, model: FaceModel, device: torch.device):
         self._model = model.to(device)
