@@ -87,7 +87,11 @@ def combine_files(args: argparse.Namespace, ranks: Ranks) -> int:
     if args.report:
         write_page(args.report, combination)
     tell(combination, args.output)
-    return int(bool(combination.missing))
+    if combination.missing:
+        count = len(set().union(*combination.missing.values()))
+        print(f"error: {count} videos are not in every submission; score them by all systems", file=sys.stderr)
+        return 1
+    return 0
 
 
 def check_files(args: argparse.Namespace) -> None:

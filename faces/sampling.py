@@ -28,4 +28,6 @@ def spaced_in_time(info: VideoInfo, per_second: float) -> list[int]:
     lasts = np.diff(times)[-1:] if len(times) > 1 else 1 / per_second  # of the last frame nothing tells how long
     moments = times * per_second - _TOLERANCE  # counted in moments
     ends = np.append(moments[1:], moments[-1:] + lasts * per_second)
-    return np.flatnonzero(np.ceil(moments) < ends).tolist()
+    shown = np.ceil(moments) < ends
+    shown[:1] = True  # however small the share of a moment is that it takes
+    return np.flatnonzero(shown).tolist()

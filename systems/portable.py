@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
+import skimage.data
 import torch
 from torch import nn
 
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.registry import SYSTEMS
 from systems.system import refuse_others_flags
-
-_CELL = 16  # pixels: a picture of single pixels' noise looks the same everywhere to a network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class PortableModel:
     says: str
 
     def pixels(self, seed: int, **sizes: int) -> torch.Tensor:
-        """Made-up input, uint8 of the shape `axes`, with `sizes` for the free ones; the least where none is given."""
+        """Input to try a model with, uint8 of the shape `axes`, with `sizes` for the free ones, the least without."""
         shape = [{**self.least, **sizes}.get(size, size) for size in self.axes]
         return torch.from_numpy(_pictures(shape, seed))
 
@@ -94,10 +94,14 @@ def _module(system: str) -> ModuleType:
 
 
 def _pictures(shape: list[int], seed: int) -> np.ndarray:
-    """Coloured cells, other ones in each picture, whose contrast grows from one to the next."""
+    """Parts of a photograph of a face, other ones in each picture: of noise a network may say anything."""
     draw = np.random.default_rng(seed)
+    photograph = skimage.data.astronaut()
     *leading, height, width, _ = shape
-    cells = draw.integers(0, 256, (*leading, -(-height // _CELL), -(-width // _CELL), 3))
-    contrast = np.linspace(0.2, 1, max(1, int(np.prod(leading)))).reshape(*leading, 1, 1, 1)
-    cells = (127.5 + (cells - 127.5) * contrast).astype(np.uint8)
-    return cells.repeat(_CELL, -3).repeat(_CELL, -2)[..., :height, :width, :]
+    pictures = np.empty(shape, np.uint8)
+    for place in np.ndindex(*leading):
+        side = draw.integers(140, 220)
+        top, left = draw.integers(0, 40), draw.integers(100, 160)
+        part = photograph[top : top + side, left : left + side] * draw.uniform(0.4, 1)
+        pictures[place] = cv2.resize(part, (width, height))
+    return pictures

@@ -364,6 +364,7 @@ def test_published_probabilities(tmp_path, tmp_path_factory):
     errors = []
     for row, published in zip(_in_order(rows_of(faces)), _in_order(expected), strict=True):
         errors.append(abs(float(row.pop("probability")) - float(published.pop("probability"))))
+        assert row.pop("person").isdecimal()
         assert row == published
     assert len(errors) == 21 and max(errors) <= 2e-3 and sum(errors) / len(errors) <= 2e-4
 

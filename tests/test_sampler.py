@@ -97,6 +97,12 @@ def test_frames_by_time_of_one_that_hesitates():
     assert spaced_in_time(info, 1) == [0, 2, 4, 5]
 
 
+@pytest.mark.parametrize("rate", [0.1, 1e-3, 1e-5, 1e-9])
+def test_the_first_frame_is_always_there(rate):
+    info = VideoInfo(frame_count=120, rate=30.0, times=np.arange(120) / 30)
+    assert spaced_in_time(info, rate) == [0]
+
+
 def test_timestamps_that_lie_take_no_memory():
     info = VideoInfo(frame_count=3, times=np.array([0.0, 1e12, 2e15]))
     assert spaced_in_time(info, 1000) == [0, 1, 2]

@@ -14,7 +14,7 @@ from faces.face_detector import FacenetDetector
 from runtime import limits
 from runtime.command import positive
 from runtime.errors import InputError
-from runtime.files import read_text
+from runtime.files import parse_json
 from systems.checkpoints import CheckpointError, read_checkpoint
 from systems.medics.clip_models import ClipModels, default_batch_size
 from systems.medics.models import MODELS, load_model, name_of
@@ -156,12 +156,13 @@ def _values(content: object, kind: type) -> dict[str, Any]:
 
 
 def _read(file: str) -> dict:
-    try:
-        content = json.loads(read_text(file, limits.CONFIG))
-    except OSError as error:
-        raise InputError(f"--clip-settings {file}: can't be read ({error.strerror}); name another file") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--clip-settings {file}: is not JSON ({error})") from error
+    content = parse_json(
+        file,
+        limits.CONFIG,
+        lambda line: InputError(f"--clip-settings {line}"),
+        unreadable="can't be read ({}); name another file",
+        damaged="is not JSON ({})",
+    )
     if not isinstance(content, dict):
         raise InputError(f"--clip-settings {file}: must be an object of keys and values")
     return content

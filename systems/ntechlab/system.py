@@ -12,7 +12,7 @@ from faces.face_detector import FacenetDetector
 from runtime.errors import InputError
 from systems.checkpoints import file_digest
 from systems.ntechlab.checkpoints import load_classifier
-from systems.ntechlab.detections import Detections, read_recorded_detections
+from systems.ntechlab.detections import MOST_BYTES, Detections, read_recorded_detections
 from systems.ntechlab.detector import DETECTORS, DSFD_FILE, MTCNN_THRESHOLDS, choose_detector
 from systems.ntechlab.dsfd import DsfdDetector
 from systems.ntechlab.models import ROLES
@@ -80,7 +80,7 @@ class NtechlabPredictor:
     def settings(self) -> Settings:
         roles = {"roles": self._roles} if self._roles else {}
         if self._detections:
-            return {**roles, "detections": file_digest(self._detections)}
+            return {**roles, "detections": file_digest(self._detections, MOST_BYTES)}
         return {**roles, **self._detector.settings()}
 
     def default_batch_size(self, device: torch.device) -> int:
