@@ -114,13 +114,19 @@ def _face(number: int, explanation: Explanation, models: Sequence[str]) -> str:
     return f"""<section class="explained">
 <h2>Face {number}: {when}, score {face.score:.3f}</h2>
 <p class="where">Box from {x1}, {y1} to {x2}, {y2} in pixels of the frame{_mirrored(face)}.</p>
+<div class="sides">
+<div>
 <div class="pictures{clip}">
 {_pictures(explanation)}</div>
-<p class="scale" aria-hidden="true"><span>no heat</span><i></i><span>hottest</span></p>
+<p class="scale" aria-hidden="true"><span>coolest</span><i></i><span>hottest</span></p>
 {_test(explanation)}
+</div>
+<div>
 <figure class="frame"><img alt="The frame with the face's box" src="{_data(explanation.frame)}">
 <figcaption>The frame, and where the face is in it</figcaption></figure>
-{_by_model(face, models)}</section>
+{_by_model(face, models)}</div>
+</div>
+</section>
 """
 
 

@@ -1,7 +1,7 @@
 """Where in a face the evidence lies: heat by gradients (Grad-CAM) or by occlusion, and a test of either by deletion.
 
-Heat is float32 (t, h, w) for pixels uint8 (t, h, w, 3), 0 or more: 0 where nothing speaks for "fake", or nothing is
-known. Scores are probabilities "fake"; a `Score` takes faces in place of the one that is explained.
+Heat is float32 (t, h, w) for pixels uint8 (t, h, w, 3), 0 or more: 0 where nothing speaks for "fake", where no place
+speaks less for it, or where nothing is known. Scores are probabilities "fake"; a `Score` takes faces in place of the one that is explained.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +30,10 @@ def grad_cam(model: HeatModel, sample: Sample) -> np.ndarray:
 def of_features(features: Features) -> np.ndarray:
     """Grad-CAM of one layer (Selvaraju et al., ICCV 2017): the sum of the channels, each times its gradient, cut off
     below 0. The gradient is each place's own (HiResCAM, Draelos and Carin, 2020): the mean over all places, which
-    Grad-CAM takes, is the same where the network averages the layer, and misleads where it does not."""
-    return features.place(np.maximum((features.activations * features.gradients).sum(axis=0), 0))
+    Grad-CAM takes, is the same where the network averages the layer, and misleads where it does not. What all places
+    have in common is taken off, as it points to none."""
+    heat = np.maximum((features.activations * features.gradients).sum(axis=0), 0)
+    return features.place(heat - heat.min())
 
 
 def occlusion(score: Score, pixels: np.ndarray, tell: Callable[[int], object] = lambda done: None) -> np.ndarray:

@@ -65,6 +65,13 @@ def test_each_place_has_its_own_gradient():
     assert of_features(features(activations, gradients)).tolist() == [[[1, 4]], [[0, 4]]]
 
 
+def test_what_all_places_have_in_common_points_to_none():
+    """5, 7, 6 are 0, 2, 1; all alike there is no heat, nor where everything speaks against a fake."""
+    assert of_features(features([[[[5, 7, 6]]]], [[[[1, 1, 1]]]])).tolist() == [[[0, 2, 1]]]
+    assert not of_features(features([[[[5, 5]]]], [[[[1, 1]]]])).any()
+    assert not of_features(features([[[[5, 7]]]], [[[[-1, -1]]]])).any()
+
+
 class Layers:
     """A model whose layers are the brightness of the pixels, times a factor each."""
 
@@ -237,7 +244,7 @@ def test_a_clip_has_its_heat_where_and_when_the_spot_is():
     heat = grad_cam(model, sample(clip_with_spot(), model=0, role="mc3_224"))
     frame, row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert frame == 4 and 44 <= row < 72 and 184 <= column < 212
-    assert not heat[:, :16].any() and not heat[:, :, -16:].any() and heat[:, 16:-16, 16:-16].all()
+    assert not heat[:, :16].any() and not heat[:, :, -16:].any()
 
 
 def test_pictures_have_their_heat_where_and_when_the_spot_is():
