@@ -1,7 +1,8 @@
 """Where in a face the evidence lies: heat by gradients (Grad-CAM) or by occlusion, and a test of either by deletion.
 
 Heat is float32 (t, h, w) for pixels uint8 (t, h, w, 3), 0 or more: 0 where nothing speaks for "fake", where no place
-speaks less for it, or where nothing is known. Scores are probabilities "fake"; a `Score` takes faces in place of the one that is explained.
+speaks less for it, or where nothing is known. Scores are probabilities "fake"; a `Score` takes faces in place of the
+one that is explained.
 """
 
 from collections.abc import Callable, Sequence

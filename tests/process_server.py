@@ -1,7 +1,10 @@
 """A process that has imported what this project's commands take seconds to import, and is forked for each command that
 a test runs. Started by `processes.py`; it ends when its standard input does.
 
-    python tests/process_server.py SOCKET
+    python tests/process_server.py SOCKET THREADS
+
+THREADS is what PyTorch takes for itself where OMP_NUM_THREADS says nothing: this process has one, and what it forks as
+many as a process of its own would have, so that sums come out the same.
 
 No thread may run in it, as a fork takes one along: it computes nothing, and leaves out OpenVINO, whose import starts
 one. Of this project it imports nothing: each command does that for itself.
@@ -113,10 +116,11 @@ def run(words: list[str], cwd: str, environment: dict[str, str]) -> None:
     threads = os.environ["OMP_NUM_THREADS"]
     os.environ.clear()
     os.environ.update(environment)
-    if environment.get("OMP_NUM_THREADS", threads) != threads:
+    wanted = environment.get("OMP_NUM_THREADS", sys.argv[2])
+    if wanted != threads:
         import torch  # which has read the other number as it was imported
 
-        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+        torch.set_num_threads(int(wanted))
     open_standard_streams()
     while words[0] in ("-B", "-u"):
         if words[0] == "-u":

@@ -17,10 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import torch
+
 from tests import process_client
 
 PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 _HERE = Path(__file__).resolve().parent
+_THREADS = torch.get_num_threads()  # before a test changes it
 _CAN_FORK = hasattr(os, "pidfd_open")  # on Linux; elsewhere each process starts by itself
 
 
@@ -38,7 +41,7 @@ def _server() -> Path:
     if _CAN_FORK:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment.setdefault("OMP_NUM_THREADS", "1")  # or NumPy's BLAS starts threads
-        command = [sys.executable, str(_HERE / "process_server.py"), str(folder / "socket")]
+        command = [sys.executable, str(_HERE / "process_server.py"), str(folder / "socket"), str(_THREADS)]
         server = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, env=environment)
         atexit.register(server.communicate)  # its standard input ends, and so does it
         if not server.stdout.readline():
