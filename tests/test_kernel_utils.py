@@ -100,6 +100,10 @@ def test_faces_are_limited(extractor, face_video):
 
 
 def test_threads_are_given_back(extractor, models, face_video):
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    predict_on_video(extractor, str(face_video), 5, media.SIZE, models)
-    assert torch.get_num_threads() == 2
+    try:
+        predict_on_video(extractor, str(face_video), 5, media.SIZE, models)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)  # other tests' trainings are compared to the bit with those of processes
