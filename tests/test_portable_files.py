@@ -87,7 +87,7 @@ def test_probabilities_are_the_systems_own_ntechlab(tmp_path):
         images = pixels(shape)
         with torch.inference_mode():
             ours = model.module(torch.from_numpy(images))[0].numpy()
-        np.testing.assert_allclose(ours, Classifier(network, role).p_fake(images), atol=1e-6)
+        np.testing.assert_allclose(ours, Classifier(network, role).p_fake(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["res10", "seresnext50"])
@@ -102,7 +102,7 @@ def test_probabilities_are_the_systems_own_medics(tmp_path, name):
         ours = model.module(torch.from_numpy(with_mirror(clip)))[0].mean().numpy()
     else:
         ours = model.module(torch.from_numpy(even_mirrored(clip)[None]))[0].numpy()
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def test_published_files_stay_in_half_precision(tmp_path, monkeypatch):
