@@ -1,6 +1,7 @@
 """Networks on ONNX Runtime: what PyTorch says of the same pixels."""
 
 import importlib.util
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import predict_folder
 from engines import onnx_model, onnxruntime_engine
 from engines.choice import choose_engine, usable_engines
 from engines.device import ChoiceError
@@ -21,6 +23,7 @@ from systems.medics.models import load_model
 from systems.ntechlab import known_answer as ntechlab
 from systems.ntechlab.checkpoints import load_classifier
 from systems.ntechlab.track_models import TrackModels
+from systems.registry import SYSTEMS, load_predictor
 from systems.seferbekov.checkpoints import load_model as load_classifier_of_faces
 from systems.seferbekov.ensemble import build_ensemble
 from systems.system import Machine
@@ -103,6 +106,25 @@ def test_scores_of_the_medics_clips_of_any_length(tmp_path):
     assert models.lanes == 1  # a clip on all cores
     with pytest.raises(ChoiceError, match="add --precision fp32"):
         ClipModels({0: load_model("res10", tmp_path / "res10.model")}, machine("onnxruntime", "bf16"))
+
+
+@needs_onnx
+def test_a_prediction(weights_dir, face_video, tmp_path):
+    (tmp_path / "videos").mkdir()
+    shutil.copy(face_video, tmp_path / "videos")
+    labels = []
+    for engine in ("torch", "onnxruntime"):
+        output = tmp_path / f"{engine}.csv"
+        flags = ["--weights-dir", str(weights_dir), "--models", "first", "--test-dir", str(tmp_path / "videos")]
+        flags += ["--device", "cpu", "--engine", engine, "--frames-per-video", "3", "--output", str(output)]
+        assert predict_folder.main(flags) == 0
+        labels.append(float(output.read_text().splitlines()[1].split(",")[1]))
+    assert labels[0] != 0.5 and labels[1] == pytest.approx(labels[0], abs=1e-5)
+
+
+def test_every_system_offers_it():
+    for system in SYSTEMS:
+        assert "onnxruntime" in load_predictor(system, {}, "weights").engines
 
 
 def test_what_is_missing_is_named(monkeypatch):
