@@ -9,7 +9,6 @@ those of predict_folder.py with the same flags. docs/explanations.md says how to
 """
 
 import argparse
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -31,8 +30,8 @@ from inference.opening import check_checkpoints, engine_of, open_for_one_video
 from inference.pipeline import VideoResult
 from inference.results import check_outputs
 from runtime.command import positive, run_command, whole
+from runtime.digests import digest_of
 from runtime.errors import InputError, printable
-from runtime.files import open_file
 from runtime.ranks import Ranks
 from systems.heat import weigh_alike
 from systems.registry import (
@@ -132,10 +131,10 @@ def explain(args: argparse.Namespace, ranks: Ranks) -> int:
     explanations = tested(args, opened, faces, heats)
     about = About(
         video=os.path.basename(args.video),
-        digest=digest_of(args.video),
+        digest=sha256_of(args.video),
         score=result.score,
         verdict=how_scored(predictor, args.strategy).verdict,
-        models={name: digest_of(path) for name, path in checkpoints},
+        models={name: sha256_of(path) for name, path in checkpoints},
         faces=found,
         method=method,
         draws=args.draws,
@@ -165,11 +164,10 @@ def tested(
     return explanations
 
 
-def digest_of(path: str) -> str:
-    """SHA-256 of a file. Raises InputError."""
+def sha256_of(path: str) -> str:
+    """Of a file, hexadecimal. Raises InputError."""
     try:
-        with open_file(path, sys.maxsize) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(path).sha256
     except OSError as error:
         raise InputError(f"{path}: can't be opened ({error.strerror}); name another file") from error
 

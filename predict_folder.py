@@ -134,7 +134,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=ENGINES,
         default="auto",
         help="auto takes the first that can be had of native (our own kernels: on a CPU they need AMX\n"
-        "and a C++ compiler), openvino (on a CPU) and torch",
+        'and a C++ compiler), openvino (on a CPU) and torch. onnxruntime (pip install ".[export]") scores in fp32',
     )
     arg("--workers", type=worker_count, metavar="N", help="threads that read and detect (default: CPU cores)")
     arg(

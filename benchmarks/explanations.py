@@ -101,8 +101,10 @@ def measured(heat: np.ndarray, holds: bool, region: np.ndarray) -> Measured:
     )
 
 
-def measure(demo: Path, methods: Sequence[str], faces: int, draws: int) -> dict[str, list[Measured]]:
-    """By method, each of the `faces` highest faces of each fake."""
+def measure(
+    demo: Path, methods: Sequence[str], *, fakes: int | None, faces: int, draws: int
+) -> dict[str, list[Measured]]:
+    """By method, each of the `faces` highest faces of each fake, or of the first `fakes`."""
     settings = json.loads((demo / "submission.summary.json").read_text())["settings"]
     system, names = settings.get("system", DEFAULT), [name for name, _ in settings["models"]]
     folder = str(demo / "weights")
@@ -113,7 +115,7 @@ def measure(demo: Path, methods: Sequence[str], faces: int, draws: int) -> dict[
     networks = list(heat_module(system).open_models({}, checkpoints, CPU))
     cut = cut_by(system)
     found: dict[str, list[Measured]] = {method: [] for method in methods}
-    for fake, original in tqdm(list(held_out_fakes(demo)), unit="fake"):
+    for fake, original in tqdm(list(held_out_fakes(demo))[:fakes], unit="fake"):
         result = score_video(str(fake), opened, predictor.verdict(names))
         chosen, _ = highest_faces(str(fake), opened, result, weigh_alike, faces)
         regions = [swapped_region(face, original, cut) for face in chosen]
@@ -147,10 +149,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure explanations on a demo's held-out fakes")
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="folder of demo.sh (default: demo)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--fakes", type=int, metavar="N", help="the first ones (default: all)")
     parser.add_argument("--faces", type=int, default=1, metavar="N", help="of each fake (default: 1)")
     parser.add_argument("--draws", type=int, default=20, metavar="N", help="of the deletion test (default: 20)")
     args = parser.parse_args()
-    found = measure(args.demo, args.methods, args.faces, args.draws)
+    found = measure(args.demo, args.methods, fakes=args.fakes, faces=args.faces, draws=args.draws)
     print(f"\n{processor()}, {args.demo}: {args.faces} face(s) of each held-out fake, {args.draws} draws\n")
     print(table(found))
 

@@ -5,7 +5,7 @@ import numpy as np
 from faces.video import VideoInfo
 
 _ASSUMED_RATE = 30  # frames a second, of a video that does not say
-_TOLERANCE = 1e-4  # of the time between two moments: timestamps are rounded to their clock
+_TOLERANCE = 1e-6  # seconds: a moment that a frame begins with is that frame's, however its time was rounded
 
 
 def evenly_spaced(frame_count: int, wanted: int) -> list[int]:
@@ -26,7 +26,7 @@ def spaced_in_time(info: VideoInfo, per_second: float) -> list[int]:
     else:
         times = np.arange(info.frame_count) / (info.rate or _ASSUMED_RATE)
     lasts = np.diff(times)[-1:] if len(times) > 1 else 1 / per_second  # of the last frame nothing tells how long
-    moments = times * per_second - _TOLERANCE  # counted in moments
+    moments = (times - _TOLERANCE) * per_second  # counted in moments
     ends = np.append(moments[1:], moments[-1:] + lasts * per_second)
     shown = np.ceil(moments) < ends
     shown[:1] = True  # however small the share of a moment is that it takes

@@ -23,8 +23,9 @@ from runtime.files import whole_file
 
 GRADCAM, OCCLUSION = METHODS = ("gradcam", "occlusion")
 _HEAT = {
-    GRADCAM: "Grad-CAM of the models' last convolutional features, computed in PyTorch in fp32; the mean over the "
-    "models that saw the face, each model's hottest place as 1, weighted as the models are in the score",
+    GRADCAM: "Grad-CAM of the models' last convolutional features, computed in PyTorch in fp32, of the face and of its "
+    "mirror image; the mean over the models that saw it, each model's hottest place as 1, weighted as the models are "
+    "in the score",
     OCCLUSION: "occlusion: by how much a black square, a quarter of the face wide and high, lowers the score where it "
     "lies; the mean over the squares on a pixel, of a clip in all frames alike",
 }

@@ -20,6 +20,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 multiprocessing.set_executable(str(processes.python()))
 
 
+# files whose tests take longest: with one of them at the end, only one of pytest-xdist's processes would have work
+LONGEST = ("test_golden.py", "test_ntechlab_models.py", "test_predict_folder.py", "test_extract_face_clips.py")
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session")
 def face_video(tmp_path_factory):
     """40 frames of 640x360 with one face, H.264 with B-frames, a keyframe every 12."""

@@ -242,7 +242,7 @@ def test_schedules(model):
         assert stepper.param_groups[0]["betas"][0] == pytest.approx(beta1, abs=1e-6)
 
 
-@pytest.mark.parametrize("optimizer, steps", [("Adam", 3), ("AdamW", 1)])
+@pytest.mark.parametrize("optimizer, steps", [pytest.param("Adam", 3, marks=pytest.mark.slow), ("AdamW", 1)])
 def test_training_steps(optimizer, steps, checkpoints, clips):
     expected = golden("training/step.json")
     run = expected["runs"][optimizer]
@@ -330,6 +330,7 @@ def test_tracks(name):
         np.testing.assert_allclose(fingerprint(picture), stored[key], atol=0.01, err_msg=key)
 
 
+@pytest.mark.slow
 def test_probabilities_of_a_face(checkpoints):
     """The third face of facenet_video, 39 frames, by the two models that take least time."""
     expected = golden("inference/facenet_video.json")

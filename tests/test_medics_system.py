@@ -28,6 +28,7 @@ BOX = (94, 107, 127, 152)  # of the face in every frame, as MTCNN has it
 WITH_FACE, WITHOUT = media.face_frames(1, 320, 180, 90), media.noise_frames(1, 320, 180)
 # every second frame is searched, where a face must be in four: short clips make fast tests
 QUICK = {"frame_step": 2, "frames_2d": 3}
+QUICKLY = ("--engine", "torch")  # which compiles no network for a few frames
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_overwrite(weights, folder, tmp_path, capsys):
     media.write_video(folder / "face.mp4", WITH_FACE * 3)
     labels = []
     for more in ((), ("--overwrite",)):
-        assert run(weights, folder, tmp_path / "out.csv", *more, settings={**QUICK, "least_rows": 2}) == 0
+        assert run(weights, folder, tmp_path / "out.csv", *QUICKLY, *more, settings={**QUICK, "least_rows": 2}) == 0
         assert "done before" not in capsys.readouterr().out
         labels.append(labels_of(tmp_path / "out.csv"))
     assert labels[0] == labels[1]
@@ -179,7 +180,7 @@ def test_whole_videos(weights, folder, tmp_path):
     settings = {**QUICK, "least_rows": 2}
     media.write_video(folder / "face.mp4", WITH_FACE * 7)
     for more, expected in (((), [["0", "0", "2"]]), (("--whole-video",), [["0", "0", "2"], ["1", "3", "5"]])):
-        assert run(weights, folder, tmp_path / "out.csv", "--frame-limit", 3, *more, settings=settings) == 0
+        assert run(weights, folder, tmp_path / "out.csv", *QUICKLY, "--frame-limit", 3, *more, settings=settings) == 0
         rows = rows_of(tmp_path / "faces.csv")
         assert [[row[name] for name in COLUMNS[1:4]] for row in rows] == expected
         mean = np.mean([float(row[CLIPS]) for row in rows])
@@ -224,11 +225,11 @@ def test_a_clip_too_short_for_a_model(weights, folder, tmp_path):
     save_model(tmp_path / MODELS["i3d"].file, starting_model("i3d", seed=0, pretrained=False))
     media.write_video(folder / "face.mp4", WITH_FACE * 7)
     models = (MODELS["i3d"].file, SQUARES)
-    assert run(tmp_path, folder, tmp_path / "out.csv", models=models) == 0
+    assert run(tmp_path, folder, tmp_path / "out.csv", *QUICKLY, models=models) == 0
     (row,) = rows_of(tmp_path / "faces.csv")
     assert row[MODELS["i3d"].file] == ""
     assert labels_of(tmp_path / "out.csv")["face.mp4"] == pytest.approx(float(row[SQUARES]), abs=1e-6)
-    assert run(tmp_path, folder, tmp_path / "alone.csv", models=models[:1]) == 0
+    assert run(tmp_path, folder, tmp_path / "alone.csv", *QUICKLY, models=models[:1]) == 0
     assert summary_of(tmp_path / "alone.csv")["no_face"] == ["face.mp4"]
 
 
@@ -305,7 +306,7 @@ def test_weights_of_another_network(weights, folder, tmp_path, capsys):
 
 
 def test_an_engine_that_runs_none_of_its_models(weights, folder, tmp_path, capsys):
-    reason = "--engine native: this system's models run on openvino, torch"
+    reason = "--engine native: this system's models run on openvino, onnxruntime, torch"
     refused(capsys, reason, weights, folder, tmp_path / "out.csv", "--engine", "native")
 
 

@@ -332,6 +332,7 @@ def test_batches_of_frames_go_through_one_of_the_two_mixes(made):
     assert make_task(made, model="seresnext50")._draw_mix(x, step_of(training).generator()) is None
 
 
+@pytest.mark.slow
 def test_the_2d_model_is_trained_and_goes_on_to_the_bit(tmp_path, monkeypatch):
     """Three batches of two, and three frames of each held-out one, instead of five and 32."""
     monkeypatch.setattr(task, "_EPOCHS_2D", 3)
@@ -504,7 +505,7 @@ def test_two_processes_are_one_with_twice_the_batch(made, tmp_path):
 @pytest.mark.slow
 def test_killed_at_random_moments_and_gone_on_with(whole, made, tmp_path):
     write_config(tmp_path, cutmix=True)
-    killed_and_gone_on_with(made, tmp_path, kills=3, seconds=15)
+    killed_and_gone_on_with(made, tmp_path, kills=3, seconds=3)
     for ending in ENDINGS:
         name = f"{NAME}_{ending}"
         assert_same_weights(weights(tmp_path / "out" / name), weights(whole / name))

@@ -291,7 +291,7 @@ def test_weights_to_start_from_that_can_not_be_had(made, tmp_path, monkeypatch, 
 @pytest.mark.slow
 def test_killed_at_random_moments_and_gone_on_with(whole, made, tmp_path):
     write_config(tmp_path)
-    killed_and_gone_on_with(made, tmp_path, kills=3, seconds=15)
+    killed_and_gone_on_with(made, tmp_path, kills=3, seconds=3)
     for name in (f"{NAME}_{ending}" for ending in ("0", "1", "last", "best_dice")):
         assert_same_weights(weights(tmp_path / "out" / name), weights(whole / name))
     assert (tmp_path / "out" / PREDICTIONS).read_bytes() == (whole / PREDICTIONS).read_bytes()

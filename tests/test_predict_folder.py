@@ -359,7 +359,7 @@ def test_nothing_calls_home(few, weights_dir, tmp_path):
     """OpenVINO would report to its makers from every run; its telemetry is kept from being imported."""
     home = tmp_path / "home"
     home.mkdir()
-    args = arguments(weights_dir, few, tmp_path / "s.csv", "--engine", "openvino")
+    args = arguments(weights_dir, single(tmp_path, few / "v0.mp4"), tmp_path / "s.csv", "--engine", "openvino")
     code = f"import sys, predict_folder as p; code = p.main({args!r}); print(sys.modules['openvino_telemetry'], code)"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "HOME": str(home)}
@@ -560,15 +560,12 @@ def test_arguments_that_make_no_sense(tmp_path, weights_dir, more):
 
 def test_predict_submission_script(tmp_path, face_video):
     """The script from another folder, with the seven published names; the weights are not there."""
-    script = ROOT / "predict_submission.sh"
-    usage = subprocess.run([str(script)], capture_output=True, text=True)
+    usage = processes.run_script("predict_submission.sh")
     assert usage.returncode == 2 and usage.stderr.startswith("usage: ")
     weights = list((ROOT / "weights").glob("final_*"))
     if weights:
         pytest.skip("published weights are here")
-    run = subprocess.run(
-        [str(script), single(tmp_path, face_video), "s.csv"], capture_output=True, text=True, cwd=tmp_path
-    )
+    run = processes.run_script("predict_submission.sh", single(tmp_path, face_video), "s.csv", cwd=tmp_path)
     assert run.returncode == 1 and run.stderr.count("final_") == 7 and "download_weights.sh" in run.stderr
 
 

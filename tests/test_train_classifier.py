@@ -445,6 +445,7 @@ def test_held_out_crops_that_can_not_be_read_are_left_out(processed_root, root, 
     assert {video for video in whole if damaged.get(video) != whole[video]} == {first.video}
 
 
+@pytest.mark.slow
 def test_a_loading_process_that_is_killed_ends_the_run(processed_root, tmp_path):
     write_config(tmp_path, epochs=200)
     command = [sys.executable, str(SCRIPT), *flags(processed_root, tmp_path, "--workers", 2)]

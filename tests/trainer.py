@@ -63,12 +63,14 @@ def stop_after_two_steps(patched: Any, task: type) -> None:
 def killed_and_gone_on_with(root: Path, folder: Path, kills: int, seconds: float) -> None:
     """A training, as a process, is killed that many times, up to so many seconds after it began, then left to end."""
     command = [sys.executable, str(SCRIPT), *flags(root, folder, "--resume", "auto", "--workers", 1)]
-    draw = random.Random(folder.name)
+    draw, running = random.Random(folder.name), 0
     for _ in range(kills):
         process = processes.Popen(command, stdout=processes.PIPE, stderr=processes.DEVNULL, text=True)
         assert process.stdout.readline().endswith("1 process(es)\n")  # all is imported, and the network is made next
         time.sleep(draw.uniform(0, seconds))
+        running += process.poll() is None
         process.kill()
         process.communicate()
+    assert running
     finished = processes.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

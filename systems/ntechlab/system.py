@@ -60,7 +60,7 @@ class NtechlabPredictor:
         frames="about 15 a second; faces are searched in every third of them, and followed",
     )
     frames_per_video = None
-    engines = ("openvino", "torch")
+    engines = ("openvino", "onnxruntime", "torch")
     follows_faces = True
 
     def __init__(

@@ -66,7 +66,7 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 class SeferbekovPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
-    engines = ("native", "openvino", "torch")
+    engines = ("native", "openvino", "onnxruntime", "torch")
     follows_faces = False
 
     def __init__(
@@ -118,7 +118,10 @@ class SeferbekovPredictor:
 
     def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
         detector = FacenetDetector(
-            thresholds=THRESHOLDS, device=machine.device, engine=machine.engine, threads=machine.workers
+            thresholds=THRESHOLDS,
+            device=machine.device,
+            engine="auto" if machine.engine == "onnxruntime" else machine.engine,  # which runs classifiers alone
+            threads=machine.workers,
         )
         loaded = ((name, load_model(path, encoder=self._encoder, input_size=self._size)) for name, path in checkpoints)
         ensemble = build_ensemble(
