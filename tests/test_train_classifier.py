@@ -203,7 +203,7 @@ def test_killed_at_a_random_moment_and_resumed(processed_root, undisturbed, tmp_
     while not last.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    time.sleep(random.uniform(0, 1.5))
+    time.sleep(random.uniform(0, 1))
     process.send_signal(how)
     _, errors = process.communicate()
     if process.returncode:  # else it was done before
