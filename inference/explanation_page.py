@@ -90,7 +90,7 @@ def page(about: About, explanations: Sequence[Explanation]) -> str:
         f"{about.draws} other places, drawn with a fixed seed",
         precision=_text(f"{about.precision} ({about.engine}) for scores"),
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"),
-        faces="".join(_face(number, each, names) for number, each in enumerate(explanations, start=1)),
+        faces="".join(_face(number, each, names, about.method) for number, each in enumerate(explanations, start=1)),
     )
 
 
@@ -107,7 +107,7 @@ def summary(explanations: Sequence[Explanation]) -> list[str]:
     return sentences
 
 
-def _face(number: int, explanation: Explanation, models: Sequence[str]) -> str:
+def _face(number: int, explanation: Explanation, models: Sequence[str], method: str) -> str:
     face = explanation.face
     when = _when(face)
     clip = " clip" if len(face.pixels) > 1 else ""
@@ -120,7 +120,7 @@ def _face(number: int, explanation: Explanation, models: Sequence[str]) -> str:
 <div class="pictures{clip}">
 {_pictures(explanation)}</div>
 <p class="scale" aria-hidden="true"><span>coolest</span><i></i><span>hottest</span></p>
-{_test(explanation)}
+{_test(explanation, method)}
 </div>
 <div>
 <figure class="frame"><img alt="The frame with the face's box" src="{_data(explanation.frame)}">
@@ -159,7 +159,7 @@ def _pictures(explanation: Explanation) -> str:
     )
 
 
-def _test(explanation: Explanation) -> str:
+def _test(explanation: Explanation, method: str) -> str:
     test = explanation.deletion
     if test is None:
         return (
@@ -173,9 +173,10 @@ def _test(explanation: Explanation) -> str:
     )
     if test.holds:
         return f'<p class="test holds"><strong>Deletion test passed.</strong> {numbers}</p>'
+    other = f" Try --method {OCCLUSION}." if method == GRADCAM else ""
     return (
         f'<p class="test fails"><strong>Deletion test not passed: don’t rely on this heat.</strong> {numbers} The '
-        "score hangs no more on the hot pixels than on others.</p>"
+        f"score hangs no more on the hot pixels than on others.{other}</p>"
     )
 
 

@@ -238,7 +238,8 @@ def test_the_page_says_whether_the_test_was_passed():
         "out as many pixels elsewhere lowers the score by 0.100 on the mean of 20 draws, to 0.800." in text
     )
     assert text.count("Deletion test not passed: don’t rely on this heat.") == 2
-    assert "raises the score by 0.100, from 0.900 to 1.000" in text
+    assert "raises the score by 0.100, from 0.900 to 1.000" in text and text.count("Try --method occlusion.") == 2
+    assert "Try --method" not in page(about(method="occlusion"), [explanation(after=(0.8, 0.2))])
     assert "No face looks fake" not in text and "no proof" in text
 
 
