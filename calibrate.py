@@ -31,7 +31,7 @@ from evaluation.clusters import BY
 from evaluation.cross_validation import FOLDS, fit
 from evaluation.labelled_scores import NO_LABEL, NO_PREDICTION, LabelledScores, read_labelled_scores
 from evaluation.labels import label_files
-from evaluation.origin import NOT_TOLD, Run, read_run, summary_of
+from evaluation.origin import NOT_TOLD, Run, read_run, summary_path
 from evaluation.ratio_csv import BOUND, OUTSIDE, ratios_of, write_ratios
 from evaluation.ratio_estimates import Curve, curve_of
 from evaluation.ratio_report import RatioReport, as_json, bounds_text, lines_of, methods_table, report_ratios
@@ -211,7 +211,7 @@ def report_calibration(args: argparse.Namespace) -> int:
 
 def check_outputs(outputs: Mapping[str, str | None], args: argparse.Namespace, inputs: Iterable[str]) -> None:
     """Raises InputError for an output, by its flag, that would replace an input."""
-    read = {os.path.realpath(path) for path in (args.submission, summary_of(args.submission, args.summary), *inputs)}
+    read = {os.path.realpath(path) for path in (args.submission, summary_path(args.submission, args.summary), *inputs)}
     for flag, path in outputs.items():
         if path and os.path.realpath(path) in read:
             raise InputError(f"{flag} {path}: is an input; choose another place")
@@ -233,7 +233,7 @@ def check_origin(args: argparse.Namespace, calibration: Calibration, run: Run) -
 def untold(args: argparse.Namespace) -> str:
     return (
         f"--submission {args.submission}: nothing tells whose scores these are "
-        f"({summary_of(args.submission, args.summary)} is missing, or of combined scores); name by --summary what "
+        f"({summary_path(args.submission, args.summary)} is missing, or of combined scores); name by --summary what "
         "predict_folder.py wrote with it, or vouch for it by --trust"
     )
 

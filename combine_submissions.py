@@ -12,18 +12,18 @@ docs/combining.md says how to choose.
 """
 
 import argparse
-import csv
-import io
 import os
 import sys
 from collections.abc import Sequence
 
 import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
 
-from evaluation.combination import WAYS, Combination, combine, read_submissions, summary_path
+from evaluation.combination import WAYS, Combination, combine, read_submissions
 from evaluation.combination_page import write_page
+from evaluation.origin import summary_path
 from evaluation.submissions import UNKNOWN
 from runtime.command import number_above, run_command
+from runtime.csv_lines import csv_lines
 from runtime.errors import InputError, printable
 from runtime.files import whole_file, write_json
 from runtime.ranks import Ranks
@@ -117,16 +117,9 @@ def write_submission(path: str, combination: Combination) -> None:
         whole_file(path, _REMEDY, follow=True) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
-        file.write(_line(["filename", "label", *(each.name for each in combination.submissions)]))
-        for video in combination.videos:
-            file.write(_line([video.video, video.score, *video.scores]))
-
-
-def _line(cells: list) -> str:
-    """A line of the CSV, which ends with LF; as csv ends lines with CR LF, it quotes names that hold either."""
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue().removesuffix("\r\n") + "\n"
+        header = ["filename", "label", *(each.name for each in combination.submissions)]
+        rows = ([video.video, video.score, *video.scores] for video in combination.videos)
+        file.writelines(csv_lines([header, *rows]))
 
 
 def summary_of(combination: Combination) -> dict:

@@ -15,17 +15,18 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import spearmanr
 
+from evaluation.origin import summary_path
 from evaluation.submissions import UNKNOWN, read_submission
 from runtime import limits
 from runtime.errors import InputError
 from runtime.files import parse_json
+from systems import DEFAULT
 
 WAYS = ("probability", "logit")
 FARTHEST = 1e-6  # logits are of scores kept so far from 0 and 1: no system alone decides, however sure it is
 OPPOSED = -0.3  # Spearman's correlation below which two submissions are told to contradict each other,
 OPPOSED_VIDEOS = 8  # where they have that many videos in common
 OPPOSED_CHANCE = 0.01  # and chance gives such a correlation as rarely as that
-_WINNER = "seferbekov"  # a summary's settings name any other system
 _STATUSES = {"no_face": "no face", "unreadable": "unreadable", "failed": "failed"}
 
 
@@ -106,10 +107,6 @@ def read_submissions(paths: Sequence[str]) -> list[Submission]:
     return submissions
 
 
-def summary_path(path: str) -> str:
-    return f"{path.removesuffix('.csv')}.summary.json"
-
-
 def _read_summary(path: str) -> tuple[str | None, dict[str, str], bool]:
     """The system, the videos of which it knows nothing, and whether there is a summary. Raises InputError."""
 
@@ -117,7 +114,7 @@ def _read_summary(path: str) -> tuple[str | None, dict[str, str], bool]:
         if "nothing_known" in content:  # of a combination of others
             return None, dict.fromkeys(_names_in(content["nothing_known"]), "unknown"), True
         unknown = {video: reason for status, reason in _STATUSES.items() for video in _names_in(content[status])}
-        system = content["settings"].get("system", _WINNER)
+        system = content["settings"].get("system", DEFAULT)
         return system if isinstance(system, str) and system.isidentifier() else None, unknown, True
 
     place = summary_path(path)

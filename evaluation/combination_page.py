@@ -1,20 +1,18 @@
 """Combined scores as one HTML page, in the style of predict_folder.py's report, that needs nothing beside itself.
 
-What comes from outside (names of files and systems) goes through `_text`, and the page's own policy lets a browser run
-nothing but the script that sorts the table.
+What comes from outside (names of files and systems) goes through `html_text`, and the page's own policy lets a browser
+run nothing but the script that sorts the table.
 """
 
-import base64
-import hashlib
-import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 from evaluation.combination import FARTHEST, Combination, Combined, Submission
-from runtime.errors import printable
+from inference.score_bars import bar, level
 from runtime.files import whole_file
+from runtime.html_text import counted, html_text, policy_hash
 
 _HERE = Path(__file__).parent
 _REPORT = _HERE.parent / "inference"  # whose style and script these pages share
@@ -37,16 +35,16 @@ def page(combination: Combination) -> str:
     ordered = sorted(videos, key=lambda video: (not any(video.counted), -video.score, video.video))
     return Template(_read(_HERE / "combination.html")).substitute(
         style=style,
-        style_hash=_digest(style),
+        style_hash=policy_hash(style),
         script=script,
-        script_hash=_digest(script),
-        videos=_count(len(videos), "video"),
-        systems=_count(len(submissions), "system"),
+        script_hash=policy_hash(script),
+        videos=counted(len(videos), "video"),
+        systems=counted(len(submissions), "system"),
         disputed=len(combination.disputed),
         mark="disputed" if combination.disputed else "agreed",
         unknown=sum(not any(video.counted) for video in videos),
         submissions="".join(
-            f"<li>{_text(each.name)}, weight {weight:g} <small>{_text(each.path)}</small></li>\n"
+            f"<li>{html_text(each.name)}, weight {weight:g} <small>{html_text(each.path)}</small></li>\n"
             for each, weight in zip(submissions, combination.weights, strict=True)
         ),
         how=_MEANS[combination.way],
@@ -57,7 +55,7 @@ def page(combination: Combination) -> str:
 
 
 def _head(name: str) -> str:
-    return f'<th scope="col" class="number"><button type="button" disabled>{_text(name)}</button></th>'
+    return f'<th scope="col" class="number"><button type="button" disabled>{html_text(name)}</button></th>'
 
 
 def _row(video: Combined, submissions: Sequence[Submission], disagreement: float) -> str:
@@ -65,13 +63,13 @@ def _row(video: Combined, submissions: Sequence[Submission], disagreement: float
     mark = ' <span class="status disputed">systems disagree</span>' if is_disputed else ""
     group = '<tbody class="disputed">' if is_disputed else "<tbody>"
     known = any(video.counted)
-    score = f"{video.score:.3f}{_bar(video.score)}" if known else "0.5 <small>unknown</small>"
+    score = f"{video.score:.3f}{bar(video.score)}" if known else "0.5 <small>unknown</small>"
     cells = [
         _cell(each, video.video, score, counts)
         for each, score, counts in zip(submissions, video.scores, video.counted, strict=True)
     ]
     return (
-        f'{group}\n<tr><th scope="row">{_text(video.video)}{mark}</th>'
+        f'{group}\n<tr><th scope="row">{html_text(video.video)}{mark}</th>'
         f'<td class="number" data-key="{video.score if known else ""}">{score}</td>{"".join(cells)}'
         f'<td class="number" data-key="{video.spread}">{video.spread:.3f}</td></tr>\n</tbody>\n'
     )
@@ -80,35 +78,9 @@ def _row(video: Combined, submissions: Sequence[Submission], disagreement: float
 def _cell(submission: Submission, video: str, score: float | None, counts: bool) -> str:
     """A system's score; what is not in the mean has no key, and so comes last, whichever way it is sorted."""
     if counts:
-        return f'<td class="number {_level(score)}" data-key="{score}">{score:.3f}</td>'
+        return f'<td class="number {level(score)}" data-key="{score}">{score:.3f}</td>'
     reason = "missing" if score is None else submission.unknown[video]
     return f'<td class="number" data-key=""><small>{reason}</small></td>'
-
-
-def _bar(score: float) -> str:
-    return (
-        f'<svg class="bar {_level(score)}" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path d="M0 0h{100 * score:.1f}v1H0z"/></svg>'
-    )
-
-
-def _level(score: float) -> str:
-    """The bounds of the report."""
-    return "high" if score > 0.8 else "low" if score < 0.2 else "middle"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _text(value: object) -> str:
-    """Text from outside as HTML: no markup, and nothing that can't be seen or turns the direction of writing."""
-    return html.escape(printable(str(value)))
-
-
-def _digest(source: str) -> str:
-    """What a browser compares an inline script or style with (Content Security Policy)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
 def _read(path: Path) -> str:

@@ -17,6 +17,7 @@ from evaluation.submissions import UNKNOWN
 from runtime import limits
 from runtime.errors import InputError, printable
 from runtime.files import parse_json
+from systems import DEFAULT
 
 UNSCORED = ("no_face", "unreadable", "failed")  # lists of videos in the summary; they have 0.5
 NOT_TOLD = "unknown"  # why a video has 0.5 where no summary tells
@@ -32,15 +33,15 @@ class Run:
     unscored: Mapping[str, str]
 
 
-def summary_of(submission: str, summary: str | None) -> str:
+def summary_path(submission: str, summary: str | None = None) -> str:
     """The file that --summary names, or the one beside the submission."""
     return summary or f"{submission.removesuffix('.csv')}.summary.json"
 
 
 def read_run(submission: str, summary: str | None, scores: Mapping[str, float]) -> Run:
-    """`summary` is as for `summary_of`; the one beside the submission need not be there: then videos with a score of
+    """`summary` is as for `summary_path`; the one beside the submission need not be there: then videos with a score of
     0.5 count as without a score. Raises InputError, also where the summary does not fit the scores."""
-    path = summary_of(submission, summary)
+    path = summary_path(submission, summary)
     if not summary and not os.path.lexists(path):
         return Run(origin=None, unscored={name: NOT_TOLD for name, score in scores.items() if score == UNKNOWN})
     run, videos = parse_json(
@@ -74,12 +75,5 @@ def _origin(content: dict) -> Origin:
     models = [ModelFile(name=printable(name), sha256=digest) for name, digest in settings["models"]]
     others = {key: value for key, value in settings.items() if key not in _OWN}
     return Origin(
-        system=settings.get("system") or _default_system(), models=models, strategy=content["strategy"], settings=others
+        system=settings.get("system") or DEFAULT, models=models, strategy=content["strategy"], settings=others
     )
-
-
-def _default_system() -> str:
-    """Whose models they are where the settings say nothing."""
-    from systems.registry import DEFAULT  # It takes seconds to load.
-
-    return DEFAULT

@@ -5,9 +5,10 @@ from pathlib import Path
 from string import Template
 
 from evaluation.assessment import Assessment
-from evaluation.page_parts import picture, png_of, style_digest, table, terms, text, write_folder
+from evaluation.page_parts import picture, png_of, table, terms, write_folder
 from evaluation.plots import plots_of
 from evaluation.text import MEANINGS, TITLES, how, tables_of
+from runtime.html_text import html_text, policy_hash
 
 _ALTERNATIVES = {  # of the plots, for those who don't see them: the tables have their numbers
     "roc": "ROC curve: fakes found against real videos accused",
@@ -25,14 +26,14 @@ def write_plots(folder: str, assessment: Assessment, sources: Mapping[str, str])
     here = Path(__file__).parent
     template, style = ((here / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
     figures, *others = tables_of(assessment)
-    notes = "".join(f"<li>{text(note)}</li>\n" for note in assessment.notes)
+    notes = "".join(f"<li>{html_text(note)}</li>\n" for note in assessment.notes)
     page = Template(template).substitute(
         style=style,
-        style_hash=style_digest(style),
+        style_hash=policy_hash(style),
         videos=len(assessment.sample),
         sources=terms(sources),
         notes=f'<ul class="notes">\n{notes}</ul>\n' if notes else "",
-        how=text(how(assessment)),
+        how=html_text(how(assessment)),
         figures=table(figures),
         plots="".join(picture(png, _ALTERNATIVES[name]) for name, png in pictures.items()),
         others=f"<h2>Comparisons</h2>\n{''.join(map(table, others))}" if others else "",

@@ -1,12 +1,10 @@
 """Parts of HTML pages: text from outside, tables, pictures; and the files of a folder of plots.
 
-What comes from outside (names of files, columns and models) goes through `text`. Pages run no script, and need nothing
-beside themselves.
+What comes from outside (names of files, columns and models) goes through `html_text`. Pages run no script, and need
+nothing beside themselves.
 """
 
 import base64
-import hashlib
-import html
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -14,29 +12,20 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from runtime.errors import OutputError, printable
+from runtime.errors import OutputError
 from runtime.files import whole_file
+from runtime.html_text import html_text
 
 PAGE = "index.html"
 _REMEDY = "choose another --plots"
 
 
-def text(value: object) -> str:
-    """Text from outside as HTML: no markup, and nothing that can't be seen or turns the direction of writing."""
-    return html.escape(printable(str(value)))
-
-
-def style_digest(style: str) -> str:
-    """What a browser compares an inline style with (Content Security Policy)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-
-
 def table(rows: Sequence[Sequence[str]]) -> str:
     """The first row is the head, the first cell of the others what the row is of."""
     head, *others = rows
-    columns = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
+    columns = "".join(f'<th scope="col">{html_text(cell)}</th>' for cell in head)
     body = "".join(
-        f'<tr><th scope="row">{text(first)}</th>{"".join(f"<td>{text(cell)}</td>" for cell in cells)}</tr>\n'
+        f'<tr><th scope="row">{html_text(first)}</th>{"".join(f"<td>{html_text(cell)}</td>" for cell in cells)}</tr>\n'
         for first, *cells in others
     )
     whole = f"<table>\n<thead><tr>{columns}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
@@ -45,12 +34,12 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def terms(pairs: Mapping[str, str]) -> str:
     """Terms and what is said of them, for a list of definitions."""
-    return "".join(f"<dt>{text(term)}</dt><dd>{text(said)}</dd>\n" for term, said in pairs.items())
+    return "".join(f"<dt>{html_text(term)}</dt><dd>{html_text(said)}</dd>\n" for term, said in pairs.items())
 
 
 def picture(png: bytes, alternative: str) -> str:
     """`alternative` is for those who don't see it."""
-    return f'<img alt="{text(alternative)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">\n'
+    return f'<img alt="{html_text(alternative)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">\n'
 
 
 def png_of(figure: Figure) -> bytes:

@@ -8,13 +8,13 @@ no_face, unreadable, failed, unknown    there is no ratio: the video got 0.5 as 
 """
 
 import csv
-import io
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from evaluation.calibration import Calibration, in_words
 from runtime import limits
+from runtime.csv_lines import csv_lines
 from runtime.errors import InputError
 from runtime.files import open_text, whole_file
 
@@ -49,13 +49,7 @@ def write_ratios(path: str, submission: str, ratios: Mapping[str, tuple[float | 
         whole_file(path, "choose another --output", follow=True) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
-        line = io.StringIO()
-        writer = csv.writer(line)  # ends lines with CR LF, and so quotes names that hold either; the file gets LF
-        for row in _rows(submission, ratios):
-            writer.writerow(row)
-            file.write(line.getvalue().removesuffix("\r\n") + "\n")
-            line.seek(0)
-            line.truncate()
+        file.writelines(csv_lines(_rows(submission, ratios)))
 
 
 def _rows(submission: str, ratios: Mapping[str, tuple[float | None, str]]) -> Iterator[list[str]]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from string import Template
 
-from evaluation.page_parts import picture, png_of, style_digest, table, terms, text, write_folder
+from evaluation.page_parts import picture, png_of, table, terms, write_folder
 from evaluation.ratio_plots import plots_of
 from evaluation.ratio_report import RatioReport, sources_of, tables_of
+from runtime.html_text import html_text, policy_hash
 
 _ALTERNATIVES = {  # of the plots, for those who don't see them
     "tippett": "Tippett plot: the shares of fakes and of real videos with a ratio above the axis's",
@@ -34,14 +35,14 @@ def write_ratio_page(folder: str, report: RatioReport) -> None:
     pictures = {name: png_of(figure) for name, figure in plots_of(report).items()}
     here = Path(__file__).parent
     template, style = ((here / name).read_text(encoding="utf-8") for name in ("ratio_page.html", "page.css"))
-    notes = "".join(f"<li>{text(note)}</li>\n" for note in report.notes)
+    notes = "".join(f"<li>{html_text(note)}</li>\n" for note in report.notes)
     page = Template(template).substitute(
         style=style,
-        style_hash=style_digest(style),
-        title=text(report.title),
+        style_hash=policy_hash(style),
+        title=html_text(report.title),
         sources=terms(sources_of(report.calibration)),
         notes=f'<ul class="notes">\n{notes}</ul>\n' if notes else "",
-        how=text(report.how),
+        how=html_text(report.how),
         tables="\n".join(map(table, tables_of(report))),
         plots="".join(picture(png, _ALTERNATIVES[name]) for name, png in pictures.items()),
         meanings=terms(_MEANINGS),

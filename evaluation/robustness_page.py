@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from evaluation.page_parts import picture, png_of, style_digest, table, terms, text
+from evaluation.page_parts import picture, png_of, table, terms
 from evaluation.robustness import Table
 from evaluation.robustness_plots import plots_of
 from evaluation.robustness_text import SHOWN, failures, how, tables_of
 from evaluation.text import MEANINGS, TITLES
 from runtime.files import whole_file
+from runtime.html_text import html_text, policy_hash
 
 _OF_FIGURES = {
     **MEANINGS,
@@ -37,16 +38,16 @@ def write_page(path: Path, told: Table, sources: Mapping[str, str], remedy: str)
 def page(told: Table, sources: Mapping[str, str]) -> str:
     here = Path(__file__).parent
     template, style = ((here / name).read_text(encoding="utf-8") for name in ("robustness.html", "page.css"))
-    notes = "".join(f"<li>{text(note)}</li>\n" for note in [*told.notes, *failures(told)])
+    notes = "".join(f"<li>{html_text(note)}</li>\n" for note in [*told.notes, *failures(told)])
     pictures = plots_of(told)
     said = {**{name: f"{TITLES[name]} of each variant" for name in SHOWN}, "videos": "Faces found, verdicts changed"}
     return Template(template).substitute(
         style=style,
-        style_hash=style_digest(style),
+        style_hash=policy_hash(style),
         videos=told.rows[0].videos,
         sources=terms(sources),
         notes=f'<ul class="notes">\n{notes}</ul>\n' if notes else "",
-        how=text(how(told)),
+        how=html_text(how(told)),
         tables="".join(map(table, tables_of(told))),
         plots="".join(picture(png_of(figure), said[name]) for name, figure in pictures.items()),
         variants=terms({row.variant: row.about for row in told.rows}),

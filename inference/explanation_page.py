@@ -1,11 +1,9 @@
 """The page of an explanation: one HTML file for a person, that needs nothing beside itself and no network.
 
-It runs no script. What comes from outside (names of files and models, notes) goes through `_text`.
+It runs no script. What comes from outside (names of files and models, notes) goes through `html_text`.
 """
 
 import base64
-import hashlib
-import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,8 @@ import numpy as np
 from inference.explained_faces import ExplainedFace
 from inference.explanation_pictures import FRAMES, face_picture, heat_picture
 from inference.heat import SHARE, Deletion
-from runtime.errors import printable
 from runtime.files import whole_file
+from runtime.html_text import html_text, policy_hash
 
 GRADCAM, OCCLUSION = METHODS = ("gradcam", "occlusion")
 _HEAT = {
@@ -73,22 +71,23 @@ def page(about: About, explanations: Sequence[Explanation]) -> str:
     names = list(about.models)
     return Template((folder / "explanation.html").read_text(encoding="utf-8")).substitute(
         style=style,
-        style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        video=_text(about.video),
-        digest=_text(about.digest),
+        style_hash=policy_hash(style),
+        video=html_text(about.video),
+        digest=html_text(about.digest),
         summary=" ".join(summary(explanations)),
-        notes="".join(f'<p class="note">Note: {_text(note)}.</p>\n' for note in about.notes),
+        notes="".join(f'<p class="note">Note: {html_text(note)}.</p>\n' for note in about.notes),
         score=f"{about.score:.4f}",
-        verdict=_text(about.verdict),
+        verdict=html_text(about.verdict),
         models="".join(
-            f"<li>{_text(name)} <small>SHA-256 {_text(digest)}</small></li>\n" for name, digest in about.models.items()
+            f"<li>{html_text(name)} <small>SHA-256 {html_text(digest)}</small></li>\n"
+            for name, digest in about.models.items()
         ),
         chosen=f"the {len(explanations)} with the highest scores of {about.faces}, a face's score being the mean of "
         "its models' probabilities that it is fake",
         method=_HEAT[about.method],
         test=f"the hottest {SHARE:.0%} of a face's pixels are blacked out, and for comparison the same shape at "
         f"{about.draws} other places, drawn with a fixed seed",
-        precision=_text(f"{about.precision} ({about.engine}) for scores"),
+        precision=html_text(f"{about.precision} ({about.engine}) for scores"),
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"),
         faces="".join(_face(number, each, names, about.method) for number, each in enumerate(explanations, start=1)),
     )
@@ -191,7 +190,7 @@ def _by_model(face: ExplainedFace, models: Sequence[str]) -> str:
     else:
         rows = [(models[each.model], float(np.mean(each.probabilities))) for each in face.scored]
     body = "".join(
-        f'<tr><th scope="row">{_text(name)}</th><td class="number">{score:.4f}</td></tr>\n' for name, score in rows
+        f'<tr><th scope="row">{html_text(name)}</th><td class="number">{score:.4f}</td></tr>\n' for name, score in rows
     )
     head = '<tr><th scope="col">Model</th><th scope="col" class="number">P(fake) of this face</th></tr>'
     return f'<table class="by-model">\n<thead>{head}</thead>\n<tbody>\n{body}</tbody>\n</table>\n'
@@ -199,8 +198,3 @@ def _by_model(face: ExplainedFace, models: Sequence[str]) -> str:
 
 def _data(picture: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
-
-
-def _text(value: object) -> str:
-    """Text from outside as HTML: no markup, and nothing that can't be seen or turns the direction of writing."""
-    return html.escape(printable(str(value)))

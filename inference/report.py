@@ -1,13 +1,12 @@
 """The report: one HTML page for a person, that needs nothing beside itself and no network.
 
 A table of the videos, and for each its faces, as thumbnails, and their scores over time. What comes from outside (names
-of files and models, errors) goes through `_text`, and the page's own policy lets a browser run nothing but report.js.
+of files and models, errors) goes through `html_text`, and the page's own policy lets a browser run nothing but
+report.js.
 """
 
 import base64
 import contextlib
-import hashlib
-import html
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,10 @@ import numpy as np
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
 from inference.report_lanes import lanes, name_of
 from inference.report_pictures import Pictures, scores_of_faces, with_pictures
+from inference.score_bars import bar, level
 from inference.video_people import Person
-from runtime.errors import printable
 from runtime.files import whole_file
+from runtime.html_text import counted, html_text, policy_hash
 from systems.sample import HowScored, ScoredFace
 
 _STATUSES = {OK: "scored", NO_FACE: "no face", UNREADABLE: "unreadable", FAILED: "failed"}  # in the order of the page
@@ -66,11 +66,6 @@ def write_report(
         file.write(tail)
 
 
-def _text(value: object) -> str:
-    """Text from outside as HTML: no markup, and nothing that can't be seen or turns the direction of writing."""
-    return html.escape(printable(str(value)))
-
-
 def _page(results: Sequence[VideoResult], settings: dict, how: HowScored) -> str:
     """The page around the rows."""
     folder = Path(__file__).parent
@@ -80,28 +75,24 @@ def _page(results: Sequence[VideoResult], settings: dict, how: HowScored) -> str
     counts = Counter(result.status for result in results)
     return Template(template).substitute(
         style=style,
-        style_hash=_digest(style),
+        style_hash=policy_hash(style),
         script=script,
-        script_hash=_digest(script),
-        videos=_count(len(results), "video"),
+        script_hash=policy_hash(script),
+        videos=counted(len(results), "video"),
         statuses="".join(
             f'<li class="{status}"><b>{counts[status]}</b> {word}</li>\n' for status, word in _STATUSES.items()
         ),
         models="".join(
-            f"<li>{_text(name)} <small>SHA-256 {_text(digest)}…</small></li>\n" for name, digest in settings["models"]
+            f"<li>{html_text(name)} <small>SHA-256 {html_text(digest)}…</small></li>\n"
+            for name, digest in settings["models"]
         ),
-        verdict=_text(how.verdict),
-        precision=_text(settings["precision"]),
-        engine=_text(f"{settings['engine']} on {settings['device']}"),
-        frames=_text(how.frames),
-        date=_text(datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")),
+        verdict=html_text(how.verdict),
+        precision=html_text(settings["precision"]),
+        engine=html_text(f"{settings['engine']} on {settings['device']}"),
+        frames=html_text(how.frames),
+        date=html_text(datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")),
         rows=_ROWS,
     )
-
-
-def _digest(source: str) -> str:
-    """What a browser compares an inline script or style with (Content Security Policy)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
 def _video(
@@ -114,15 +105,15 @@ def _video(
     said: str | None,
 ) -> str:
     """A video's line of the table, and the one below it that opens."""
-    score = f"{result.score:.4f}{_bar(result.score)}" if result.status == OK else "0.5 <small>unknown</small>"
+    score = f"{result.score:.4f}{bar(result.score)}" if result.status == OK else "0.5 <small>unknown</small>"
     key = result.score if result.status == OK else ""  # without one it comes last, whichever way it is sorted
     faces = scores_of_faces(result)
     parts = [f"<p>{_account(result, frames_wanted)}</p>\n"]
     if said:
-        parts.append(f'<p class="said">{_text(said)}</p>\n')
-    parts += [f'<p class="note">Note: {_text(note)}.</p>\n' for note in result.notes]
+        parts.append(f'<p class="said">{html_text(said)}</p>\n')
+    parts += [f'<p class="note">Note: {html_text(note)}.</p>\n' for note in result.notes]
     if result.error:
-        parts.append("<pre>" + "\n".join(map(_text, result.error.splitlines())) + "</pre>\n")
+        parts.append("<pre>" + "\n".join(map(html_text, result.error.splitlines())) + "</pre>\n")
     if result.faces:
         parts += [
             _plot(result, len(models), faces),
@@ -131,7 +122,7 @@ def _video(
             _thumbnails(result, pictures, people, faces),
         ]
     return (
-        f'<tbody>\n<tr><th scope="row"><details><summary>{_text(result.video)}</summary></details></th>'
+        f'<tbody>\n<tr><th scope="row"><details><summary>{html_text(result.video)}</summary></details></th>'
         f'<td class="number" data-key="{key}">{score}</td>'
         f'<td data-key="{list(_STATUSES).index(result.status)}"><span class="status {result.status}">'
         f"{_STATUSES[result.status]}</span></td>"
@@ -146,15 +137,15 @@ def _account(result: VideoResult, frames_wanted: int) -> str:
         return "The file can't be read, and nothing is known of it:"
     if result.status == FAILED:
         return "Something went wrong, and nothing is known of this video:"
-    account = f"{result.frames} of {_count(frames_wanted, 'frame')} read; "
+    account = f"{result.frames} of {counted(frames_wanted, 'frame')} read; "
     if result.status == NO_FACE:
         account += "no face was found, and nothing is known of this video."
     else:
         with_face = len({face.frame for face in result.faces})
-        account += f"{_count(len(scores_of_faces(result)), 'face')} found, on {with_face} of them."
+        account += f"{counted(len(scores_of_faces(result)), 'face')} found, on {with_face} of them."
     if result.at_face_limit:
         if result.left_out:
-            account += f" {_count(result.left_out, 'face')} more left out, as the limit of faces was reached."
+            account += f" {counted(result.left_out, 'face')} more left out, as the limit of faces was reached."
         if result.frames != result.frames_wanted:
             account += f" Later frames were not looked at: the limit was reached at frame {result.last_frame}."
     elif result.frames == result.frames_wanted < frames_wanted:
@@ -162,22 +153,6 @@ def _account(result: VideoResult, frames_wanted: int) -> str:
     elif result.frames < frames_wanted:
         account += " The video is short, cut or damaged."
     return account
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _bar(score: float) -> str:
-    return (
-        f'<svg class="bar {_level(score)}" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path d="M0 0h{100 * score:.1f}v1H0z"/></svg>'
-    )
-
-
-def _level(score: float) -> str:
-    """The confident strategy's bounds."""
-    return "high" if score > 0.8 else "low" if score < 0.2 else "middle"
 
 
 def _points(face: ScoredFace) -> list[tuple[int, int, float]]:
@@ -238,20 +213,20 @@ def _scores(result: VideoResult, models: list[str], strategy: str, faces: dict[i
     ]
     body = "".join(
         f'<tr><th scope="row"><svg viewBox="0 0 32 8" aria-hidden="true"><path class="{line}" d="M0 4h32"/></svg>'
-        f'{_text(name)}</th><td class="number">{score:.4f}</td>'
+        f'{html_text(name)}</th><td class="number">{score:.4f}</td>'
         f'<td class="number">{min(scores):.3f} – {max(scores):.3f}</td></tr>\n'
         for line, name, score, scores in rows
     )
     return (
         f'<table class="scores">\n<thead><tr><th scope="col">Model</th><th scope="col" class="number">'
-        f'Video ({_text(strategy)})</th><th scope="col" class="number">Faces</th></tr></thead>\n'
+        f'Video ({html_text(strategy)})</th><th scope="col" class="number">Faces</th></tr></thead>\n'
         f"<tbody>\n{body}</tbody>\n</table>\n"
     )
 
 
 def _thumbnails(result: VideoResult, pictures: Pictures, people: Sequence[Person], faces: dict[int, float]) -> str:
     """The faces that are shown, person by person where there are several."""
-    note = f'<p class="note">No pictures: {_text(pictures.problem)}.</p>\n' if pictures.problem else ""
+    note = f'<p class="note">No pictures: {html_text(pictures.problem)}.</p>\n' if pictures.problem else ""
     crowded = any(face.face for face in result.faces)
     if len(people) < 2:
         return note + _faces(result, pictures, pictures.shown, faces, crowded)
@@ -278,6 +253,6 @@ def _faces(
             picture = '<span class="missing">no picture</span>'
         strip = " strip" if len(face.frames) > 1 else ""
         items.append(
-            f'<li class="{_level(faces[place])}{strip}">{picture}<span>{name}</span> <b>{faces[place]:.3f}</b></li>\n'
+            f'<li class="{level(faces[place])}{strip}">{picture}<span>{name}</span> <b>{faces[place]:.3f}</b></li>\n'
         )
     return f'<ul class="faces">\n{"".join(items)}</ul>\n'

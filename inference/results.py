@@ -4,9 +4,7 @@ The journal's first record are the settings it was made with (runtime/journal.py
 """
 
 import contextlib
-import csv
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -18,6 +16,7 @@ from typing import TextIO
 from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, VideoResult
 from inference.video_facts import check_facts
 from inference.video_people import Person
+from runtime.csv_lines import csv_lines
 from runtime.errors import OutputError
 from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file, write_json
 from runtime.journal import Journal
@@ -285,18 +284,7 @@ def check_outputs(outputs: dict[str, str | os.PathLike], inputs: Iterable[str | 
 
 
 def _write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[list]) -> None:
-    def write(file) -> None:
-        line = io.StringIO()
-        writer = csv.writer(
-            line
-        )  # ends lines with CR LF, and so quotes names that hold either; files get LF, as pandas'
-        for row in itertools.chain([header], rows):
-            writer.writerow(row)
-            file.write(line.getvalue().removesuffix("\r\n") + "\n")
-            line.seek(0)
-            line.truncate()
-
-    _write_whole(path, write, follow=True)
+    _write_whole(path, lambda file: file.writelines(csv_lines(itertools.chain([header], rows))), follow=True)
 
 
 def _write_whole(path: str | os.PathLike, write: Callable[[TextIO], None], *, follow: bool = False) -> None:

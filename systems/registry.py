@@ -18,12 +18,12 @@ from typing import Any
 from runtime import limits
 from runtime.errors import InputError
 from runtime.files import read_json
+from systems import DEFAULT
 from systems.checkpoints import read_checkpoint, shown
 from systems.system import Predictor, refuse_others_flags
 from systems.task import Asked, Task
 from systems.tracks import PERSON
 
-DEFAULT = "seferbekov"
 SYSTEMS = {name: f"systems.{name}" for name in ("seferbekov", "ntechlab", "medics")}  # their folders, as packages
 _PUBLISHED = Path(__file__).resolve().parents[1] / "configs" / "published"
 

@@ -8,7 +8,6 @@ import pytest
 
 import evaluate
 from combine_submissions import main
-from evaluation import combination
 from evaluation.combination import mean
 from evaluation.submissions import read_submission
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
@@ -323,8 +322,3 @@ def test_the_page(paths, output, tmp_path):
     assert row.count('data-key=""><small>') == 2 and "no face" in row and "unreadable" in row
     assert text.count("<script>") == 1 and "http" not in text.replace("http-equiv", "")
     assert "<b>2</b> systems disagree" in text and "default-src 'none'" in text
-
-
-def test_the_winners_name():
-    """A summary's settings name the other systems only."""
-    assert combination._WINNER == DEFAULT
