@@ -1,12 +1,12 @@
 """Seconds that each of The Medics' networks takes for a face: eager PyTorch as published, and ours, in one run.
 
-    python -m benchmarks.medics [--weights-dir DIR] [--models i3d mc3_224 ...] [--frames 100] [--rounds 2]
+    python -m benchmarks.medics [--weights-dir DIR] [--models i3d mc3_224 ...] [--frames 100] [--device cuda]
 
 Input: nothing, or checkpoints under their published names; without them the weights are random, which is as fast, but
 says little of the differences. A face is a clip of made-up pictures and its mirror image, for the 2D network 32 frames.
-Output: a table in Markdown. The first row of a model is PyTorch in fp32 on all cores, the others are our engines; they
+Output: a table in Markdown. The first row of a model is PyTorch in fp32 as it is, the others are our engines; they
 take turns, and a figure is the least of all rounds. GFLOP counts a multiplication and an addition as two. The share of
-peak is that of the fastest product of two large fp32 matrices on all cores: more than 1 where reduced precision or a
+peak is that of the fastest product of two large fp32 matrices there: more than 1 where reduced precision or a
 kernel is faster. "p" is how far the probability is from the first row's. Leave the machine alone meanwhile.
 """
 
@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import processor
+from benchmarks.machine import machine_name
 from engines.choice import usable_engines
+from engines.device import DTYPES, resolve_device
 from runtime.cores import available_cores
 from runtime.memory import MemoryBudget
 from systems.medics.clip_models import ClipModels
@@ -34,6 +35,7 @@ from systems.system import Machine
 from tests import media
 
 _MATRIX = 4096  # rows and columns of those that are multiplied
+_PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16")}
 
 Score = Callable[[np.ndarray], float]
 
@@ -55,10 +57,10 @@ def published(model: FaceModel) -> Score:
     return lambda face: float(p_fake_of_faces(model, [face])[0])
 
 
-def ours(model: FaceModel, engine: str, precision: str) -> Score:
+def ours(model: FaceModel, device: torch.device, engine: str, precision: str) -> Score:
     cores = available_cores()
     machine = Machine(
-        device=torch.device("cpu"),
+        device=device,
         precision=precision,
         engine=engine,
         workers=cores,
@@ -75,10 +77,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak() -> float:
+def peak(device: torch.device) -> float:
     """GFLOP a second of the product of two matrices: the most of some tries."""
-    matrix = torch.rand(_MATRIX, _MATRIX)
-    return 2 * _MATRIX**3 / min(seconds(lambda: torch.mm(matrix, matrix)) for _ in range(5)) / 1e9
+    matrix = torch.rand(_MATRIX, _MATRIX, device=device)
+    return 2 * _MATRIX**3 / min(seconds(lambda: float(torch.mm(matrix, matrix)[0, 0])) for _ in range(5)) / 1e9
+
+
+def engines_of_this_system(device: torch.device) -> list[str]:
+    """The engines of this system that can be had, the fastest first."""
+    return [engine for engine in usable_engines(device) if engine in MedicsPredictor.engines]
 
 
 def gflop_of(model: FaceModel, face: np.ndarray) -> float:
@@ -88,20 +95,20 @@ def gflop_of(model: FaceModel, face: np.ndarray) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def measure(name: str, args: argparse.Namespace) -> tuple[list[str], dict[str, float]]:
+def measure(name: str, device: torch.device, args: argparse.Namespace) -> tuple[list[str], dict[str, float]]:
     """The rows of a model, and each contender's seconds."""
-    model = model_of(name, args.weights_dir)
+    model = model_of(name, args.weights_dir).to(device)
     face = face_of(model, args.frames)
     contenders = {"PyTorch, eager, fp32": published(model)}
-    for engine in args.engines:
-        for precision in args.precisions:
-            contenders[f"ours, {engine}, {precision}"] = ours(deepcopy(model), engine, precision)
+    for engine in args.engines or engines_of_this_system(device)[:1]:
+        for precision in args.precisions or _PRECISIONS[device.type]:
+            contenders[f"ours, {engine}, {precision}"] = ours(deepcopy(model), device, engine, precision)
     taken: dict[str, list[float]] = {each: [] for each in contenders}
     probabilities = {each: score(face) for each, score in contenders.items()}  # and warm up
     gflop = gflop_of(model, face)
     fastest_product = 0.0
     for _ in range(args.rounds):
-        fastest_product = max(fastest_product, peak())
+        fastest_product = max(fastest_product, peak(device))
         for each, score in contenders.items():
             taken[each].append(seconds(lambda score=score: score(face)))
     base, expected = (next(iter(each.values())) for each in (taken, probabilities))
@@ -130,17 +137,16 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL")
     parser.add_argument("--frames", type=int, default=100, help="of a clip")
     parser.add_argument("--rounds", type=int, default=2)
-    own = [engine for engine in usable_engines(torch.device("cpu")) if engine in MedicsPredictor.engines]
-    parser.add_argument("--engines", nargs="+", choices=own, default=own[:1], help="of ours (default: the fastest)")
-    parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--engines", nargs="+", choices=MedicsPredictor.engines, help="of ours (default: the fastest)")
+    parser.add_argument("--precisions", nargs="+", choices=DTYPES, help="of ours (default: fp32 and the reduced one)")
     args = parser.parse_args()
-    print(
-        f"\n{date.today()}, {processor()}, {available_cores()} cores, PyTorch {torch.__version__}: {args.frames} frames"
-    )
+    device = resolve_device(args.device)
+    print(f"\n{date.today()}, {machine_name(device)}, PyTorch {torch.__version__}: {args.frames} frames")
     print("\n| model | GFLOP | | s | of peak | ratio | p |\n|---|---|---|---|---|---|---|", flush=True)
     measured = []
     for name in args.models:
-        rows, taken = measure(name, args)
+        rows, taken = measure(name, device, args)
         measured.append(taken)
         print("\n".join(rows), flush=True)
     print("\n".join(totals(measured)))

@@ -1,6 +1,6 @@
 """NtechLab's published way of doing it, on today's libraries: what benchmarks/ntechlab.py compares with.
 
-Videos are read from their first frame to their last by OpenCV, networks run eagerly in fp32 on all cores, one after the
+Videos are read from their first frame to their last by OpenCV, networks run eagerly in fp32, one after the
 other, and a sample of training compresses all images of both tracks. The published loader ran ffmpeg by pipes for that;
 PyAV stands in for it, with x264's own number of threads.
 """
@@ -32,11 +32,11 @@ _BATCH = 16
 class Recipe:
     """Videos to scores. `dsfd` is its file; without it facenet-pytorch's MTCNN searches frames of half their size."""
 
-    def __init__(self, checkpoints: Sequence[str], dsfd: str | None):
+    def __init__(self, checkpoints: Sequence[str], dsfd: str | None, device: torch.device):
         loaded = [load_classifier(path) for path in checkpoints]
-        self._classifiers = {each.role: Classifier(each.network, each.role) for each in loaded}
-        self._dsfd = DsfdDetector(dsfd) if dsfd else None
-        self._mtcnn = MTCNN(margin=0, keep_all=True, thresholds=[0.6, 0.7, 0.7])
+        self._classifiers = {each.role: Classifier(each.network, each.role, device) for each in loaded}
+        self._dsfd = DsfdDetector(dsfd, device) if dsfd else None
+        self._mtcnn = MTCNN(margin=0, keep_all=True, thresholds=[0.6, 0.7, 0.7], device=device)
 
     def predict(self, path: str) -> float:
         capture = cv2.VideoCapture(path)

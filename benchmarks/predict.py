@@ -7,7 +7,7 @@ where none are given: as fast, but no detector). Output: a table in Markdown. A 
 with nothing else running; "together" is what counts: seconds a video when many are done. "score" is the largest
 difference from the recipe's score of a video, "memory" the peak beyond what the loaded models take, "GPU" the most that
 was allocated on one, with the models. Runs alternate, so that a machine that changes its pace does not favour one side.
-On a GPU a round is 64 videos, of which the recipe, ten times slower, takes 16. Leave the machine alone meanwhile.
+On a GPU a round is 128 videos, of which the recipe, ten times slower, takes 64. Leave the machine alone meanwhile.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.machine import processor
+from benchmarks.machine import machine_name
 from benchmarks.recipe import Recipe
 from engines.choice import usable_engines
 from engines.device import resolve_device
@@ -72,7 +72,7 @@ def recipe(checkpoints: list[str], device: torch.device) -> Contender:
         name=f"recipe, {'fp16' if on_gpu else 'fp32'}",
         stages=stages,
         together=runner.predict_set,
-        share=0.25 if on_gpu else 1,
+        share=0.5 if on_gpu else 1,
     )
 
 
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", metavar="CKPT", help="B7 checkpoints (default: one of random weights)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--count", type=int, help="videos in a round; files are used again (default: 6; on a GPU 64)")
+    parser.add_argument("--count", type=int, help="videos in a round; files are used again (default: 6; on a GPU 128)")
     parser.add_argument("--engines", nargs="+", help="of ours (default: all that can be had)")
     parser.add_argument("--precisions", nargs="+", help="of ours (default: fp32 and bf16; on a GPU fp16)")
     args = parser.parse_args()
@@ -209,11 +209,10 @@ def main() -> None:
         precisions = ("fp16", "fp32") if device.type == "cuda" else ("bf16", "fp32")
         chosen = itertools.product(args.engines or usable_engines(device), args.precisions or precisions)
         contenders += [ours(checkpoints, device, engine, precision) for engine, precision in chosen]
-        count = args.count or (64 if device.type == "cuda" else 6)
+        count = args.count or (128 if device.type == "cuda" else 6)
         paths = [files[i % len(files)] for i in range(count)]
         measure(contenders, paths, args.rounds)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    machine = f"{name}, {available_cores()} cores, PyTorch {torch.__version__}"
+    machine = f"{machine_name(device)}, PyTorch {torch.__version__}"
     print(f"\n{date.today()}, {machine}: {len(checkpoints)} B7, {len(paths)} videos, {args.rounds} rounds\n")
     print(table(contenders))
 

@@ -18,10 +18,11 @@ from systems.system import Opened, Predictor
 
 _BOXES = Tolerance(each=1, mean=1)  # pixels: a corner that lies between two may be rounded to either
 _CROPS = Tolerance(each=6, mean=0.7)  # as colours are
-# of probabilities, by precision; where a box is another, each face may be as far off as its picture makes it
+# of probabilities, by precision; where a box is another, each face may be as far off as its picture makes it. In fp16
+# an H100 moved the winner's by 0.001, NtechLab's by 0.039 (0.0044 in the mean) and The Medics' by 0.0007.
 _MODELS = {
     "fp32": Tolerance(each=0.001, mean=0.001),
-    "fp16": Tolerance(each=0.03, mean=0.03),
+    "fp16": Tolerance(each=0.08, mean=0.015),
     "bf16": Tolerance(each=0.1, mean=0.1),
 }
 _OTHER_BOXES = 0.2

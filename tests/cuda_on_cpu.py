@@ -72,12 +72,12 @@ template <typename F> static void run(const int* shape, F kernel) {
 _SIGNATURES = {
     "efficientnet": {
         **{
-            f"depthwise_{kernel}_{stride}_{wide}_{activate}": (
+            f"depthwise_{kernel}_{stride}_{activate}": (
                 ["const unsigned int*", "const float*", "const float*", "const float*", "unsigned int*", "float*"]
                 + ["int"] * 6
             )
             for kernel in (3, 5)
-            for stride, wide in ((1, 12), (1, 16), (2, 12))
+            for stride in (1, 2)
             for activate in (0, 1)
         },
         "finish": ["uint4*", "const float*", "const uint4*", "int", "int", "long long"],

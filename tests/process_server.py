@@ -7,7 +7,8 @@ THREADS is what PyTorch takes for itself where OMP_NUM_THREADS says nothing: thi
 many as a process of its own would have, so that sums come out the same.
 
 No thread may run in it, as a fork takes one along: it computes nothing, and leaves out OpenVINO, whose import starts
-one. Of this project it imports nothing: each command does that for itself.
+one. Where another library starts one (pandas imports PyArrow where that is installed), what is forked begins anew, as
+Python does. Of this project it imports nothing: each command does that for itself.
 """
 
 import atexit
@@ -45,6 +46,7 @@ def serve(path: str) -> dict:
     print("ready", flush=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end this
     keepers: set[int] = set()
+    is_alone = True
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
@@ -52,24 +54,26 @@ def serve(path: str) -> dict:
         connection, _ = listener.accept()
         message, descriptors, _, _ = socket.recv_fds(connection, LONGEST, _MOST)
         if not keepers:
-            prepare()
+            is_alone = prepare()
         keepers = {keeper for keeper in keepers if os.waitpid(keeper, os.WNOHANG)[0] == 0}
         keeper = os.fork()
         if keeper == 0:
             listener.close()
-            return keep(connection, json.loads(message), descriptors)
+            return keep(connection, {**json.loads(message), "begins_anew": not is_alone}, descriptors)
         keepers.add(keeper)
         connection.close()
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def prepare() -> None:
+def prepare() -> bool:
+    """Import the libraries; whether there is still one thread alone."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for a newer version
     for name in LIBRARIES:
         importlib.import_module(name)
-    assert len(os.listdir("/proc/self/task")) == 1
     gc.collect()
     gc.freeze()  # or a collection in a process that was forked would copy all pages
+    return len(os.listdir("/proc/self/task")) == 1
 
 
 def keep(connection: socket.socket, request: dict, descriptors: list[int]) -> dict:
@@ -108,9 +112,12 @@ def open_standard_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def run(words: list[str], cwd: str, environment: dict[str, str]) -> None:
+def run(words: list[str], cwd: str, environment: dict[str, str], begins_anew: bool) -> None:
     """What `python words` does in that folder and environment."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if begins_anew:
+        os.chdir(cwd)
+        os.execve(sys.executable, [sys.executable, *words], environment)
     multiprocessing.set_executable(str(Path(sys.argv[1]).with_name("python")))
     os.chdir(cwd)
     threads = os.environ["OMP_NUM_THREADS"]
@@ -153,7 +160,7 @@ def leave(code: object) -> None:
 if __name__ == "__main__":
     asked = serve(sys.argv[1])
     try:
-        run(asked["words"], asked["cwd"], asked["environment"])
+        run(asked["words"], asked["cwd"], asked["environment"], asked["begins_anew"])
     except SystemExit as stop:
         leave(stop.code)
     leave(None)

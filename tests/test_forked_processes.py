@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests import processes
+from tests import process_client, processes
+
+HERE = Path(__file__).resolve().parent
 
 TOLD = """
 import json, os, sys
@@ -91,3 +94,30 @@ def test_threads_of_openmp():
     for threads in ("1", "2"):
         environment = {**os.environ, "OMP_NUM_THREADS": threads}
         assert processes.run(command, capture_output=True, text=True, env=environment).stdout == f"{threads}\n"
+
+
+@pytest.mark.parametrize("has_thread", [False, True])
+def test_a_library_that_starts_a_thread(tmp_path, has_thread):
+    """What is forked does not go on without the thread, but begins anew."""
+    thread = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n" * has_thread
+    code = f"{thread}import runpy, sys\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [sys.executable, "-c", code, HERE / "process_server.py", tmp_path / "socket", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    told = "import os, sys; print('torch' in sys.modules, os.getcwd(), os.environ['TOLD'])"
+    with (
+        subprocess.Popen([*map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as server,
+        open(tmp_path / "output", "w+") as output,
+    ):
+        assert server.stdout.readline() == b"ready\n"
+        connection, _ = process_client.start(
+            str(tmp_path / "socket"),
+            ["-c", told],
+            {0: 0, 1: output.fileno(), 2: 2},
+            cwd=str(tmp_path),
+            environment={**os.environ, "TOLD": "x"},
+        )
+        assert process_client.receive(connection) == 0
+        connection.close()
+        server.stdin.close()
+        output.seek(0)
+        assert output.read() == f"{not has_thread} {tmp_path} x\n"

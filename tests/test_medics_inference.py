@@ -143,7 +143,7 @@ class Brightness:
     """A model that answers with the mean of the left half of what it sees."""
 
     def __init__(self, name):
-        self.spec = MODELS[name]
+        self.spec, self.device = MODELS[name], torch.device("cpu")
 
     def p_fake(self, clips):
         self.seen = clips

@@ -9,7 +9,7 @@ from engines.onnxruntime_engine import session
 from systems.checkpoints import CheckpointError
 from systems.fixed_weights import fix_weights
 from systems.medics.models import create_model, save_checkpoint
-from systems.medics.strategy import even_mirrored, p_fake_of_faces, with_mirror
+from systems.medics.strategy import even_mirrored, p_fake_of_faces, with_mirrors
 from systems.model_cards import model_card
 from systems.ntechlab import checkpoints
 from systems.ntechlab.checkpoints import PUBLISHED_NAMES, export_published, load_classifier, save_classifier
@@ -99,7 +99,7 @@ def test_probabilities_are_the_systems_own_medics(tmp_path, name):
     clip = pixels((4, 256, 256, 3))
     expected = p_fake_of_faces(model.module.model, [clip])
     if name == "res10":
-        ours = model.module(torch.from_numpy(with_mirror(clip)))[0].mean().numpy()
+        ours = model.module(with_mirrors(torch.from_numpy(clip)[None]))[0].mean().numpy()
     else:
         ours = model.module(torch.from_numpy(even_mirrored(clip)[None]))[0].numpy()
     np.testing.assert_allclose(ours, expected, atol=1e-5)

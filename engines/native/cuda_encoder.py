@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from engines.native.cuda_kernels import CudaKernels, Long
 
 _BLOCKS = ("DepthwiseSeparableConv", "InvertedResidual")
-_TALL = {1: 8, 2: 4}  # rows of a tile, by the stride
+_TALL, _WIDE = {1: 12, 2: 4}, 12  # rows of a tile, by the stride, and columns
 _THREADS = 256
-_LANES = (32, 8, 1)  # a block of the depthwise kernels: lanes for two channels each, and warps
+_LANES = (32, 4, 1)  # a block of the depthwise kernels: lanes for two channels each, and warps
 
 
 class Steps(Protocol):
@@ -45,12 +45,11 @@ class KernelSteps:
     def depthwise(self, x: torch.Tensor, block: "_Block") -> tuple[torch.Tensor, torch.Tensor]:
         count, height, width, channels = x.shape
         out_height, out_width = (-(-side // block.stride) for side in (height, width))
-        tall, wide = _TALL[block.stride], _tile_width(out_width, block.stride)
-        tiles = -(-out_height // tall) * -(-out_width // wide)
+        tiles = -(-out_height // _TALL[block.stride]) * -(-out_width // _WIDE)
         y = x.new_empty(count, out_height, out_width, channels)
         sums = x.new_empty(count, tiles, channels, dtype=torch.float32)
         self._launch(
-            f"depthwise_{block.kernel}_{block.stride}_{wide}_{int(block.in_bias is not None)}",
+            f"depthwise_{block.kernel}_{block.stride}_{int(block.in_bias is not None)}",
             (-(-channels // 64), tiles, count),
             _LANES,
             *(x, block.in_bias, block.taps, block.bias, y, sums),
@@ -174,11 +173,6 @@ def _padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
     """Pixels before and behind the image: TensorFlow's "same", which puts an odd one behind."""
     total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
     return total // 2, total - total // 2
-
-
-def _tile_width(out_width: int, stride: int) -> int:
-    """Of 12 and 16 what covers the image with less to spare; the kernels of stride 2 have 12 alone."""
-    return 12 if stride == 2 or -(-out_width // 12) * 12 < -(-out_width // 16) * 16 else 16
 
 
 def _over(x: torch.Tensor) -> Sequence[tuple[int, int, int]]:

@@ -138,6 +138,10 @@ class FaceModel(nn.Module):
         for name, values in (("mean", spec.normalisation.mean), ("std", spec.normalisation.std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1, 1), persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
     @abstractmethod
     def normalise(self, clips: torch.Tensor) -> torch.Tensor:
         """The network's input, float32 on its device, of pictures that have its size: uint8 RGB (n, t, h, w, 3)."""
@@ -161,12 +165,14 @@ class FaceModel(nn.Module):
         pixels = channels.to(self.mean.device, torch.float32, copy=True)
         return pixels.div_(self.spec.normalisation.divisor).sub_(self.mean).div_(self.std)
 
-    def _check(self, clips: torch.Tensor) -> None:
+    def _on_device(self, clips: torch.Tensor) -> torch.Tensor:
+        """The clips where the network is, still as uint8: as float32 they would be four times as much to copy."""
         name, shape = self.spec.name, tuple(clips.shape)
         if clips.dtype != torch.uint8 or clips.ndim != 5 or shape[2:] != (SIZE, SIZE, 3):
             raise ValueError(f"{name}: clips are {clips.dtype} {shape}; give uint8 RGB (n, t, {SIZE}, {SIZE}, 3)")
         if shape[1] < self.spec.least_frames:
             raise ValueError(f"{name}: a clip of {shape[1]} frames; it takes {self.spec.least_frames} or more")
+        return clips.to(self.device)
 
 
 class ClipModel(FaceModel):
@@ -176,7 +182,7 @@ class ClipModel(FaceModel):
         return self._normalised(clips.permute(0, 4, 1, 2, 3).contiguous())
 
     def logits(self, clips: torch.Tensor) -> torch.Tensor:
-        self._check(clips)
+        clips = self._on_device(clips)
         edge = (SIZE - CROP) // 2
         x = self.normalise(clips[:, :, edge : edge + CROP, edge : edge + CROP])
         if self.spec.size < CROP:  # half of it: inference averages 2 x 2 pixels
@@ -196,8 +202,7 @@ class FrameModel(FaceModel):
         return self._normalised(bgr[:, :, None])[:, :, 0]
 
     def logits(self, clips: torch.Tensor) -> torch.Tensor:
-        self._check(clips)
-        return self.network(self.normalise(clips)).view(clips.shape[:2])
+        return self.network(self.normalise(self._on_device(clips))).view(clips.shape[:2])
 
     def p_fake(self, clips: torch.Tensor) -> torch.Tensor:
         return p_fake_of_frames(self.logits(clips))
