@@ -7,6 +7,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engines.fold import fold_batch_norms
 from engines.native.cuda_encoder import CudaEncoder, TorchSteps
+from systems.medics.models import create_model
+from systems.medics.strategy import with_mirrors
+from systems.ntechlab.models import ROLES, create_network
 from systems.seferbekov.loss import split_loss
 from systems.seferbekov.models import NETWORKS
 
@@ -15,7 +18,12 @@ _WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equa
 
 
 class NoWaiting(TorchDispatchMode):
-    """Fails where the host would have to wait for the GPU: a value is read, or something is copied to the CPU."""
+    """Fails where the host would have to wait for the GPU: a value is read, or something is copied to the CPU.
+    `uploaded` are the types of what was copied to the GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.uploaded: list[torch.dtype] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
@@ -25,6 +33,8 @@ class NoWaiting(TorchDispatchMode):
             target = result if name == "_to_copy" else args[0]
             source = args[0] if name == "_to_copy" else args[1]
             assert not (source.device.type == "cuda" and target.device.type == "cpu"), "a copy to the host waits"
+            if source.device.type == "cpu" and target.device.type == "cuda":
+                self.uploaded.append(target.dtype)
         return result
 
 
@@ -67,3 +77,30 @@ def test_encoder_of_our_kernels(fake):
         features = encoder.forward_features(images.contiguous(memory_format=torch.channels_last))
     assert features.device == GPU and features.dtype == torch.float16 and features.shape == (2, 1280, 3, 3)
     assert features.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("name", ["i3d", "res34", "mc3_112", "r2p1_112", "seresnext50"])
+def test_networks_of_the_medics(fake, name, dtype):
+    """Pictures go to the GPU once, as they are, and all else is done there."""
+    clips = torch.zeros(1, 9, 256, 256, 3, dtype=torch.uint8)
+    with GPU:
+        model = create_model(name).eval().requires_grad_(False)
+    assert model.device == GPU
+    with NoWaiting() as watched, torch.no_grad(), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        clips = with_mirrors(clips.to(model.device))
+        p_fake = model.p_fake(clips)
+    assert p_fake.device == GPU and p_fake.dtype == torch.float32 and p_fake.shape == (2,)
+    assert watched.uploaded == [torch.uint8]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("role", ROLES)
+def test_networks_of_ntechlab(fake, role, dtype):
+    with GPU:
+        network = create_network(role, "tf_efficientnet_b0_ns").eval().requires_grad_(False)
+        images = torch.zeros(14, 3, 64, 64)
+    with NoWaiting() as watched, torch.no_grad(), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        logits = network(images)
+    assert logits.device == GPU and logits.dtype == dtype and logits.shape == (14, 1)
+    assert not watched.uploaded
