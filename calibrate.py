@@ -14,9 +14,8 @@ them, and have exit code 1 then.
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
 
@@ -39,6 +38,7 @@ from evaluation.submissions import read_submission
 from runtime.command import run_command, whole
 from runtime.errors import InputError, printable
 from runtime.files import write_json
+from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 
 _SHOWN = 20  # names of videos of which the same is to be said
@@ -110,7 +110,8 @@ def calibrate(args: argparse.Namespace, ranks: Ranks) -> int:
 def fit_calibration(args: argparse.Namespace) -> int:
     # read
     labels = label_files(args.labels)
-    check_outputs({"--output": args.output, "--json": args.json}, args, labels)
+    outputs = {"--output": args.output, "--json": args.json}
+    check_outputs(outputs, [*scores_files(args), *labels], folders={"--plots": args.plots})
     videos = read_labelled_scores(args.submission, labels, args.summary, args.cluster)
     if videos.run.origin is None and not args.trust:
         raise InputError(untold(args))
@@ -145,7 +146,7 @@ def fit_calibration(args: argparse.Namespace) -> int:
 
 def apply_calibration(args: argparse.Namespace) -> int:
     # read
-    check_outputs({"--output": args.output}, args, [args.calibration])
+    check_outputs({"--output": args.output}, [*scores_files(args), args.calibration])
     calibration = load_calibration(args.calibration)
     scores = read_submission(args.submission)
     run = read_run(args.submission, args.summary, scores)
@@ -175,7 +176,8 @@ def apply_calibration(args: argparse.Namespace) -> int:
 def report_calibration(args: argparse.Namespace) -> int:
     # read
     labels = label_files(args.labels)
-    check_outputs({"--json": args.json}, args, [args.calibration, *labels])
+    inputs = [*scores_files(args), args.calibration, *labels]
+    check_outputs({"--json": args.json}, inputs, folders={"--plots": args.plots})
     calibration = load_calibration(args.calibration)
     videos = read_labelled_scores(args.submission, labels, args.summary, args.cluster)
     notes = check_origin(args, calibration, videos.run)
@@ -209,12 +211,8 @@ def report_calibration(args: argparse.Namespace) -> int:
 # reading
 
 
-def check_outputs(outputs: Mapping[str, str | None], args: argparse.Namespace, inputs: Iterable[str]) -> None:
-    """Raises InputError for an output, by its flag, that would replace an input."""
-    read = {os.path.realpath(path) for path in (args.submission, summary_path(args.submission, args.summary), *inputs)}
-    for flag, path in outputs.items():
-        if path and os.path.realpath(path) in read:
-            raise InputError(f"{flag} {path}: is an input; choose another place")
+def scores_files(args: argparse.Namespace) -> list[str]:
+    return [args.submission, summary_path(args.submission, args.summary)]
 
 
 def check_origin(args: argparse.Namespace, calibration: Calibration, run: Run) -> list[str]:

@@ -26,6 +26,7 @@ from runtime.command import number_above, run_command
 from runtime.csv_lines import csv_lines
 from runtime.errors import InputError, printable
 from runtime.files import whole_file, write_json
+from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 
 _DISAGREEMENT = 0.5
@@ -95,20 +96,13 @@ def combine_files(args: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def check_files(args: argparse.Namespace) -> None:
-    """Raises InputError where a submission is there twice, or an output would replace an input or another output."""
-    taken: dict[str, str] = {}
-    for path in args.submissions:
-        place = os.path.realpath(path)
-        if place in taken:
+    """Raises InputError where a submission is there twice, and `check_outputs`' errors."""
+    places = [os.path.realpath(path) for path in args.submissions]
+    for number, (path, place) in enumerate(zip(args.submissions, places, strict=True)):
+        if place in places[:number]:
             raise InputError(f"submission {path}: is given twice; leave one out, or give it more of the --weights")
-        taken[place] = "is an input"
-        taken[os.path.realpath(summary_path(path))] = "is the summary of an input"
     outputs = {"--output": args.output, "summary of --output": summary_path(args.output), "--report": args.report}
-    for flag, path in outputs.items():
-        if path and os.path.realpath(path) in taken:
-            raise InputError(f"{flag} {path}: {taken[os.path.realpath(path)]}; choose another place")
-        if path:
-            taken[os.path.realpath(path)] = f"is written by {flag} too"
+    check_outputs(outputs, [*args.submissions, *map(summary_path, args.submissions)])
 
 
 def write_submission(path: str, combination: Combination) -> None:

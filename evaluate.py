@@ -12,7 +12,6 @@ one of the two only are left out, named, and make the exit code 1.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +32,7 @@ from inference import metrics
 from runtime.command import run_command, whole
 from runtime.errors import InputError, printable
 from runtime.files import write_json
+from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 from systems.seferbekov.folds import check_apart, read_folds
 
@@ -128,8 +128,8 @@ def evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     # read
     scores = read_submission(args.submission)
     files = label_files(args.labels)
-    outputs = {"--json": args.json, "--plots": args.plots}
-    check_outputs(outputs, [args.submission, args.folds_csv, args.compare, args.by_csv, *files])
+    inputs = [args.submission, args.folds_csv, args.compare, args.by_csv, *files]
+    check_outputs({"--json": args.json}, inputs, folders={"--plots": args.plots})
     truth = read_labels(files)
     folds = fold_of_videos(args.folds_csv) if args.folds_csv else None
     videos = scored_videos(scores, truth, folds)
@@ -175,14 +175,6 @@ def fold_of_videos(path: str) -> dict[str, int]:
     table = read_folds(path)
     check_apart(path, table)
     return dict(zip(table["video"], table["fold"].tolist(), strict=True))
-
-
-def check_outputs(outputs: dict[str, str | None], inputs: Sequence[str | None]) -> None:
-    """Raises InputError for an output, by its flag, that would replace an input."""
-    read = {os.path.realpath(path) for path in inputs if path}
-    for flag, output in outputs.items():
-        if output and os.path.realpath(output) in read:
-            raise InputError(f"{flag} {output}: is an input; choose another place")
 
 
 def read_compared(path: str, videos: Sequence[Scored]) -> dict[str, float]:

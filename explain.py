@@ -28,10 +28,10 @@ from inference.explanation_pictures import read_frame_picture
 from inference.heat import deletion
 from inference.opening import check_checkpoints, engine_of, open_for_one_video
 from inference.pipeline import VideoResult
-from inference.results import check_outputs
 from runtime.command import positive, run_command, whole
 from runtime.digests import digest_of
 from runtime.errors import InputError, printable
+from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 from systems.heat import weigh_alike
 from systems.registry import (

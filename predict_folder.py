@@ -39,7 +39,6 @@ from inference.recorded import Run, recorded
 from inference.report import write_report
 from inference.results import (
     ResultsJournal,
-    check_outputs,
     fingerprint,
     summarise,
     write_faces,
@@ -54,6 +53,7 @@ from runtime.cores import available_cores
 from runtime.digests import digest_of
 from runtime.errors import printable
 from runtime.memory import MemoryBudget, default_budget
+from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 from systems.checkpoints import CheckpointError
 from systems.registry import (

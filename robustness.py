@@ -31,11 +31,11 @@ from evaluation.robustness_text import failures, text_of, write_csv
 from evaluation.robustness_videos import has_encoder
 from evaluation.variants import IDENTITY, VARIANTS, Variant
 from inference.listing import list_videos, tell_left_out
-from inference.results import check_outputs
 from runtime.command import run_command, whole, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, printable
 from runtime.files import write_json
+from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 
 _DRAWS = (100, 100_000)  # fewer tell no ends of an interval

@@ -3,29 +3,25 @@
 The journal's first record are the settings it was made with (runtime/journal.py).
 """
 
-import contextlib
 import hashlib
 import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, replace
-from pathlib import Path
 from typing import TextIO
 
 from inference.pipeline import FAILED, NO_FACE, OK, UNKNOWN_SCORE, UNREADABLE, VideoResult
 from inference.video_facts import check_facts
 from inference.video_people import Person
 from runtime.csv_lines import csv_lines
-from runtime.errors import OutputError
-from runtime.files import file_identity, is_link, link_error, temporary_name, whole_file, write_json
+from runtime.files import file_identity, whole_file, write_json
 from runtime.journal import Journal
 from systems.sample import FacesTable, ScoredFace
 
 _KEPT = "the scores are kept in the journal"
 _MOST = 2**31  # frames, faces, pixels
 # what a user names is written where it leads to; other names are ours
-_MAY_BE_LINKS = ("--output", "--faces-csv", "--tracks-csv", "--intervals-csv")
 
 
 class ResultsJournal:
@@ -255,32 +251,6 @@ def summarise(results: Sequence[VideoResult], frames_per_video: int | None) -> d
 
 def write_summary(path: str | os.PathLike, summary: dict) -> None:
     write_json(path, summary, _KEPT, indent=2)
-
-
-def check_outputs(outputs: dict[str, str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
-    """Fail now rather than after hours. Makes the folders of `outputs` (by flag); raises OutputError where one can't be
-    written, is no regular file, is an input, or is another output."""
-    taken = {os.path.realpath(path): f"is an input, {path}" for path in inputs}
-    for flag, path in outputs.items():
-        target = Path(os.path.realpath(path))
-        if str(target) in taken:
-            raise OutputError(f"{flag} {path}: {taken[str(target)]}; choose another place")
-        taken[str(target)] = f"is written by {flag} too"
-        if is_link(path) and flag not in _MAY_BE_LINKS:
-            raise link_error(path)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.lstat(target)  # later Pythons call a name that is too long no folder
-            if target.is_dir():
-                raise OutputError(f"{flag} {path}: is a folder; name a file")
-            if target.exists() and not target.is_file():
-                raise OutputError(f"{flag} {path}: is not a regular file; choose another place")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            probe = temporary_name(target)
-            probe.touch(exist_ok=False)
-            probe.unlink()
-        except OSError as error:
-            raise OutputError(f"{flag} {path}: can't be written ({error.strerror}); choose another place") from error
 
 
 def _write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[list]) -> None:

@@ -419,8 +419,8 @@ def test_too_many_cells(files, capsys):
 
 
 def test_outputs_that_cannot_be_written(files, capsys):
-    assert fit(files, "--output", str(files / "none" / "c.json")) == 1
-    assert "c.json: can't be written (No such file or directory); choose another --output" in error_of(capsys)
+    assert fit(files, "--output", str(files / "a" / "s.csv" / "c.json")) == 1
+    assert "c.json: can't be written (Not a directory); choose another place" in error_of(capsys)
     assert fit(files) == 0
     capsys.readouterr()
     (files / "taken").write_text("")

@@ -272,10 +272,10 @@ def test_bad_files(paths, output, capsys, change, message):
     "more, message",
     [
         (["--weights", "1", "2"], "--weights: 2 for 3 submissions; give one for each"),
-        (["--weights", "1", "2", "3", "--output", "x.summary.json"], "x.summary.json: is the summary of an input"),
+        (["--weights", "1", "2", "3", "--output", "x.summary.json"], "x.summary.json: is an input"),
         (["--output", "y.csv"], "--output y.csv: is an input; choose another place"),
-        (["--output", "none/out.csv"], "none/out.csv: can't be written"),
-        (["--report", "x.summary.json"], "--report x.summary.json: is the summary of an input"),
+        (["--output", "x.csv/out.csv"], "--output x.csv/out.csv: can't be written (Not a directory)"),
+        (["--report", "x.summary.json"], "--report x.summary.json: is an input"),
         (["--report", "out.csv"], "--report out.csv: is written by --output too"),
     ],
 )

@@ -275,8 +275,11 @@ def test_the_same_video_in_two_parts(files, capsys):
 def test_json_that_cannot_be_written(files, capsys):
     assert run(files, "--json", str(files / "labels.csv"))[0] == 1
     assert "labels.csv: is an input; choose another place" in capsys.readouterr().err
-    assert run(files, "--json", str(files / "none" / "x.json"))[0] == 1
-    assert "x.json: can't be written (No such file or directory); choose another --json" in capsys.readouterr().err
+    assert run(files, "--json", str(files / "labels.csv" / "x.json"))[0] == 1
+    assert "x.json: can't be written (Not a directory); choose another place" in capsys.readouterr().err
+    assert run(files, "--json", str(files / "same"), "--plots", str(files / "same"))[0] == 1
+    assert "same: is written by --json too; choose another place" in capsys.readouterr().err
+    assert run(files, "--json", str(files / "new" / "x.json"))[0] == 0 and (files / "new" / "x.json").exists()
 
 
 def test_as_a_script(files):
@@ -499,8 +502,8 @@ def test_by_a_csv_and_by_metadata(originals, capsys):
         (["--compare", "nan.csv"], "--compare nan.csv, line 2: label 'nan' of r0.mp4 is not from 0 to 1"),
         (["--compare", "twice.csv"], "--compare twice.csv, line 3: a.mp4 is there twice; leave one out"),
         (["--compare", "g.csv"], "--compare g.csv: has none of the 120 videos, such as r0.mp4; compare names"),
-        (["--plots", "g.csv"], "--plots g.csv: can't be made (File exists); choose another --plots"),
-        (["--plots", "g.csv/plots"], "--plots g.csv/plots: can't be made (Not a directory); choose another --plots"),
+        (["--plots", "g.csv"], "--plots g.csv: can't be made (File exists); choose another place"),
+        (["--plots", "g.csv/plots"], "--plots g.csv/plots: can't be made (Not a directory); choose another place"),
         (["--compare", "g.csv", "--plots", "g.csv"], "--plots g.csv: is an input; choose another place"),
     ],
 )
