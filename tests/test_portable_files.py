@@ -50,16 +50,17 @@ def write_medics(folder, name):
     return "medics"
 
 
-# of the two sizes of MC3 one is enough; ResNet34 is the same code as ResNet10 with more blocks
+# of the two sizes of MC3 one is enough; ResNet34 is the same code as ResNet10 with more blocks. Large ones take 20 s each
 MODELS = [
-    *((write_winners, name) for name in NETWORKS),
-    *((write_ntechlabs, role) for role in ("re", "seq")),
-    *((write_medics, name) for name in ("res10", "i3d", "mc3_112", "r2p1_112", "seresnext50")),
+    *(pytest.param(write_winners, name, id=name) for name in NETWORKS),
+    *(pytest.param(write_ntechlabs, role, id=role) for role in ("re", "seq")),
+    *(pytest.param(write_medics, name, id=name) for name in ("res10", "mc3_112")),
+    *(pytest.param(write_medics, name, id=name, marks=pytest.mark.slow) for name in ("i3d", "r2p1_112", "seresnext50")),
 ]
 
 
 @needs_onnx
-@pytest.mark.parametrize("write, name", MODELS, ids=[name for _, name in MODELS])
+@pytest.mark.parametrize("write, name", MODELS)
 def test_each_network(tmp_path, write, name):
     system = write(tmp_path, name)
     model = open_model(system, {}, "model", tmp_path / "model")
