@@ -50,7 +50,7 @@ def write_medics(folder, name):
     return "medics"
 
 
-# of the two sizes of MC3 one is enough; ResNet34 is the same code as ResNet10 with more blocks. Large ones take 20 s each
+# of the two sizes of MC3 one is enough; ResNet34 is the same code as ResNet10 with more blocks. Large ones take 20 s
 MODELS = [
     *(pytest.param(write_winners, name, id=name) for name in NETWORKS),
     *(pytest.param(write_ntechlabs, role, id=role) for role in ("re", "seq")),
