@@ -34,7 +34,7 @@ from systems.tracks import overlap
 
 PEOPLE = (2, 3, 4)
 HALF_FAKE = ("still", "mixed")
-_FRAMES, _WIDTH, _HEIGHT = 150, 960, 540
+_FRAMES, _WIDTH, _HEIGHT = 150, 640, 360  # as the demo has them
 _LEAST_OVERLAP = 0.3  # of a face with the box of the person that it is taken for
 
 
