@@ -11,7 +11,6 @@ kernel is faster. "p" is how far the probability is from the first row's. Leave 
 """
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from datetime import date
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import machine_name
+from benchmarks.machine import fastest_product, machine_name, seconds
 from engines.choice import usable_engines
 from engines.device import DTYPES, resolve_device
 from runtime.cores import available_cores
@@ -34,7 +33,6 @@ from systems.medics.system import MedicsPredictor
 from systems.system import Machine
 from tests import media
 
-_MATRIX = 4096  # rows and columns of those that are multiplied
 _PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16")}
 
 Score = Callable[[np.ndarray], float]
@@ -71,18 +69,6 @@ def ours(model: FaceModel, device: torch.device, engine: str, precision: str) ->
     return lambda face: float(models.score((0, len(face)), [face])[0, 0])
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def peak(device: torch.device) -> float:
-    """GFLOP a second of the product of two matrices: the most of some tries."""
-    matrix = torch.rand(_MATRIX, _MATRIX, device=device)
-    return 2 * _MATRIX**3 / min(seconds(lambda: float(torch.mm(matrix, matrix)[0, 0])) for _ in range(5)) / 1e9
-
-
 def engines_of_this_system(device: torch.device) -> list[str]:
     """The engines of this system that can be had, the fastest first."""
     return [engine for engine in usable_engines(device) if engine in MedicsPredictor.engines]
@@ -106,9 +92,9 @@ def measure(name: str, device: torch.device, args: argparse.Namespace) -> tuple[
     taken: dict[str, list[float]] = {each: [] for each in contenders}
     probabilities = {each: score(face) for each, score in contenders.items()}  # and warm up
     gflop = gflop_of(model, face)
-    fastest_product = 0.0
+    peak = 0.0
     for _ in range(args.rounds):
-        fastest_product = max(fastest_product, peak(device))
+        peak = max(peak, fastest_product(device))
         for each, score in contenders.items():
             taken[each].append(seconds(lambda score=score: score(face)))
     base, expected = (next(iter(each.values())) for each in (taken, probabilities))
@@ -116,7 +102,7 @@ def measure(name: str, device: torch.device, args: argparse.Namespace) -> tuple[
     for each, times in taken.items():
         best = min(times)
         rows.append(
-            f"| {name} | {gflop:.0f} | {each} | {best:.2f} | {gflop / best / fastest_product:.2f} "
+            f"| {name} | {gflop:.0f} | {each} | {best:.2f} | {gflop / best / peak:.2f} "
             f"| {min(base) / best:.2f} | {abs(probabilities[each] - expected):.5f} |"
         )
     return rows, {each: min(times) for each, times in taken.items()}

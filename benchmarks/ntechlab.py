@@ -22,7 +22,7 @@ import cv2
 import torch
 
 from benchmarks import ntechlab_recipe
-from benchmarks.machine import machine_name
+from benchmarks.machine import fastest_product, machine_name
 from engines.choice import usable_engines
 from engines.device import DTYPES, resolve_device
 from inference.pipeline import Pipeline
@@ -77,6 +77,7 @@ def prediction(args: argparse.Namespace) -> None:
     if device.type == "cuda":
         for predict in ways.values():
             predict(paths[:1])  # what is prepared at the first call counts for nothing
+        recipe.images = dict.fromkeys(recipe.images, 0)
     for _ in range(args.rounds):
         for name, predict in ways.items():
             mine = paths[: -(-len(paths) // 4)] if name.startswith("recipe") and device.type == "cuda" else paths
@@ -92,6 +93,12 @@ def prediction(args: argparse.Namespace) -> None:
         ratio = statistics.median(a / b for a, b in zip(base, each, strict=True))
         moved = max(abs(a - b) for a, b in zip(scores[name], exact, strict=False))
         print(f"| {name} | {statistics.median(each):.2f} | {ratio:.1f} | {moved:.5f} |")
+    scored = {role: count / len(exact) / args.rounds for role, count in recipe.images.items()}
+    gflop = sum(recipe.gflop(role) * count for role, count in scored.items())
+    counts = ", ".join(f"{count:.0f} for {role}" for role, count in scored.items())
+    peak = fastest_product(device)
+    print(f"\nA video has {counts}: {gflop:.0f} GFLOP, {gflop / peak:.1f} s at the {peak:.0f} GFLOP a second")
+    print("of the fastest product of two large fp32 matrices here.")
 
 
 def samples(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ PyAV stands in for it, with x264's own number of threads.
 import io
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 from facenet_pytorch import MTCNN
+from torch.utils.flop_counter import FlopCounterMode
 
 from systems.ntechlab.augmentation import augment, draw_augmentations
 from systems.ntechlab.checkpoints import load_classifier
@@ -23,7 +25,7 @@ from systems.ntechlab.dataset import SAMPLED_FRAMES
 from systems.ntechlab.detections import Detections
 from systems.ntechlab.dsfd import DsfdDetector
 from systems.ntechlab.frames import DETECT_EVERY, InputMaker, find_tracks, keep_frames, plan_inputs
-from systems.ntechlab.models import Classifier
+from systems.ntechlab.models import HEIGHT, SEQUENCE, WIDTH, Classifier, TemporalExpansion
 from systems.ntechlab.strategy import weighted_mean
 
 _BATCH = 16
@@ -35,7 +37,12 @@ class Recipe:
     def __init__(self, checkpoints: Sequence[str], dsfd: str | None, device: torch.device):
         loaded = [load_classifier(path) for path in checkpoints]
         self._classifiers = {each.role: Classifier(each.network, each.role, device) for each in loaded}
+        for each in loaded:
+            for module in each.network.modules():
+                if isinstance(module, TemporalExpansion):
+                    module.forward = partial(in_three_dimensions, module)
         self._dsfd = DsfdDetector(dsfd, device) if dsfd else None
+        self.images = dict.fromkeys(self._classifiers, 0)  # that were scored, by role; of "seq" clips
         self._mtcnn = MTCNN(margin=0, keep_all=True, thresholds=[0.6, 0.7, 0.7], device=device)
 
     def predict(self, path: str) -> float:
@@ -56,11 +63,19 @@ class Recipe:
                 inputs[each.role].append(image)
         pooled: list[float] = []
         for role, images in inputs.items():
+            self.images[role] += len(images)
             batch = 1 if role == "seq" else _BATCH
             for start in range(0, len(images), batch):
                 scored = self._classifiers[role].p_fake(np.stack(images[start : start + batch]))
                 pooled += scored.ravel().tolist()
         return weighted_mean(pooled)
+
+    def gflop(self, role: str) -> float:
+        """Of one image, or one clip, by PyTorch's own count of convolutions and matrix products."""
+        clip = (SEQUENCE,) if role == "seq" else ()
+        with FlopCounterMode(display=False) as counter:
+            self._classifiers[role].p_fake(np.zeros((1, *clip, HEIGHT, WIDTH, 3), np.uint8))
+        return counter.get_total_flops() / 1e9
 
     def _detect(self, frames: list[np.ndarray]) -> list[Detections]:
         if self._dsfd:
@@ -79,6 +94,12 @@ class Recipe:
                 )
             )
         return found
+
+
+def in_three_dimensions(expansion: TemporalExpansion, x: torch.Tensor) -> torch.Tensor:
+    """What a sequence model's expansion computes, by the convolution that it has its weights for."""
+    clips = x.unflatten(0, (-1, SEQUENCE)).transpose(1, 2)
+    return expansion.conv(clips).transpose(1, 2).flatten(0, 1)
 
 
 def sample(root: Path, pair: tuple[str, str], role: str, draw: random.Random) -> list[torch.Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from engines.gpu import in_halves
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD, PretrainedWeightsError
@@ -29,6 +30,9 @@ class TemporalExpansion(nn.Module):
 
     `conv.weight` is (outputs, c, 3, 1, 1). A third of the weights of the 1x1 convolution that it replaces goes to each
     image: in the middle of a clip of one image seven times nothing changes.
+
+    It is computed as a 1x1 convolution of the three images' channels side by side: libraries are a quarter faster at
+    that than at the same in three dimensions.
     """
 
     def __init__(self, expansion: nn.Conv2d):
@@ -37,8 +41,10 @@ class TemporalExpansion(nn.Module):
         self.conv.weight.data = (expansion.weight.detach() / 3)[:, :, None].repeat(1, 1, 3, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        clips = x.unflatten(0, (-1, SEQUENCE)).transpose(1, 2)
-        return self.conv(clips).transpose(1, 2).flatten(0, 1)
+        around = F.pad(x.unflatten(0, (-1, SEQUENCE)), (0, 0, 0, 0, 0, 0, 1, 1))  # blank before and behind each clip
+        three = torch.cat([around[:, place : place + SEQUENCE] for place in range(3)], dim=2)
+        weight = self.conv.weight.flatten(2).transpose(1, 2).flatten(1)
+        return F.conv2d(three.flatten(0, 1), weight[:, :, None, None])
 
 
 def create_network(

@@ -24,7 +24,8 @@ Shape = tuple[int, int, int, int]
 
 class TrackModels:
     """As `systems.sample.Models`. Batches have one size, filled up with blank images, and on a CPU hold samples of one
-    video alone, so that its score does not depend on what else is scored."""
+    video alone, so that its score does not depend on what else is scored. There sequences are computed one by one: each
+    is seven images."""
 
     def __init__(self, classifiers: Sequence[LoadedClassifier], machine: Machine):
         device = machine.device
@@ -33,7 +34,11 @@ class TrackModels:
         self.lanes = machine.lanes if device.type == "cpu" else 1
         if device.type == "cuda":
             forbid_tf32()
-        self._probabilities = [self._ready(each, machine) for each in classifiers]
+        alone = device.type == "cpu"
+        self._at_a_time = [1 if alone and each.role == "seq" else self.batch_size for each in classifiers]
+        self._probabilities = [
+            self._ready(each, machine, count) for each, count in zip(classifiers, self._at_a_time, strict=True)
+        ]
 
     def kind(self, sample: Sample) -> Hashable:
         """The model that it is for."""
@@ -49,15 +54,20 @@ class TrackModels:
 
     def score(self, kind: Hashable, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """A probability for each image of each sample, float32 (1,) or (7,)."""
-        images = np.zeros((self.batch_size, *batch[0].shape), np.uint8)
-        images[: len(batch)] = batch
-        with failures_are_told(_REMEDY):
-            return list(self._probabilities[kind](images)[: len(batch)])
+        probabilities, count = self._probabilities[kind], self._at_a_time[kind]
+        scores: list[np.ndarray] = []
+        for start in range(0, len(batch), count):
+            part = batch[start : start + count]
+            images = np.zeros((count, *batch[0].shape), np.uint8)
+            images[: len(part)] = part
+            with failures_are_told(_REMEDY):
+                scores += list(probabilities(images)[: len(part)])
+        return scores
 
-    def _ready(self, loaded: LoadedClassifier, machine: Machine) -> Probabilities:
-        """A function of uint8 RGB (batch_size, t, 224, 192, 3) that returns float32 (batch_size, t)."""
+    def _ready(self, loaded: LoadedClassifier, machine: Machine, count: int) -> Probabilities:
+        """A function of uint8 RGB (count, t, 224, 192, 3) that returns float32 (count, t)."""
         if machine.engine in ("openvino", "onnxruntime"):
-            return _converted(loaded, machine, self.batch_size)
+            return _converted(loaded, machine, count)
         classifier = Classifier(loaded.network, loaded.role, machine.device, DTYPES[machine.precision])
 
         def probabilities(images: np.ndarray) -> np.ndarray:
@@ -71,15 +81,15 @@ def default_batch_size(device: torch.device) -> int:
     return _BATCH[device.type]
 
 
-def _converted(loaded: LoadedClassifier, machine: Machine, batch_size: int) -> Probabilities:
+def _converted(loaded: LoadedClassifier, machine: Machine, count: int) -> Probabilities:
     length = SEQUENCE if loaded.role == "seq" else 1
-    shape = (batch_size * length, HEIGHT, WIDTH, 3)
+    shape = (count * length, HEIGHT, WIDTH, 3)
     network = _on_openvino(loaded, machine, shape) if machine.engine == "openvino" else _on_onnx(loaded, machine, shape)
 
     def probabilities(images: np.ndarray) -> np.ndarray:
         # normalised outside the network: inside, reduced precision would round the pixels
         logits = torch.from_numpy(network(images.reshape(shape) * SCALE + SHIFT))
-        return logits.double().sigmoid().float().reshape(batch_size, length).numpy()
+        return logits.double().sigmoid().float().reshape(count, length).numpy()
 
     return probabilities
 
