@@ -12,6 +12,7 @@ video. On a GPU the recipe, which is slower, takes a quarter of the videos. Leav
 import argparse
 import os
 import random
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -103,11 +104,14 @@ def prediction(args: argparse.Namespace) -> None:
 
 def samples(args: argparse.Namespace) -> None:
     """Batches of eight pairs on one core, made in turns."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # ffmpeg and x264 too
     root = Path(args.pairs, TRACKS_FOLDER)
     pairs = read_track_pairs(Path(args.pairs, PAIRS_FILE))
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    title = f"samples of training, one core, s a batch of {_PAIRS} pairs, {args.rounds} rounds"
+    codec = "ffmpeg" if shutil.which("ffmpeg") else "PyAV for ffmpeg"
+    title = f"samples of training, {codec}, one core, s a batch of {_PAIRS} pairs, {args.rounds} rounds"
     print(f"\n{heading(torch.device('cpu'))}: {title}\n")
     print("| role | recipe s | ours s | ratio |\n|---|---|---|---|")
     for role in ("large_crop", "seq"):
