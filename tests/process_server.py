@@ -7,8 +7,8 @@ THREADS is what PyTorch takes for itself where OMP_NUM_THREADS says nothing: thi
 many as a process of its own would have, so that sums come out the same.
 
 No thread may run in it, as a fork takes one along: it computes nothing, and leaves out OpenVINO, whose import starts
-one. Where another library starts one, as was seen on a machine with a GPU, what is forked begins anew, as Python does. Of
-this project it imports nothing: each command does that for itself.
+one. Where another library starts one, as was seen on a machine with a GPU, what is forked begins anew, as Python does.
+Of this project it imports nothing: each command does that for itself.
 """
 
 import atexit
