@@ -11,6 +11,7 @@ import pytest
 from preprocessing import detect_original_faces, extract_crops, generate_diffs, generate_folds, generate_landmarks
 from preprocessing.make_sample_data import make_data_root
 from tests import media, processes
+from tests.browser import CHROMIUM, Browser
 from tests.once import made_once
 
 # `make test &` begins with Ctrl-C ignored, and so would what it starts
@@ -85,3 +86,12 @@ def root(processed_root, tmp_path):
     """A copy of the processed root that a test may change."""
     shutil.copytree(processed_root, tmp_path / "root", dirs_exist_ok=True)
     return tmp_path / "root"
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    browser = Browser(tmp_path / "profile")
+    yield browser
+    browser.close()

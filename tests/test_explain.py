@@ -23,7 +23,7 @@ from systems.ntechlab.checkpoints import save_classifier
 from systems.ntechlab.models import create_network
 from systems.sample import Sample, ScoredFace
 from tests import media
-from tests.test_report import CHROMIUM, HOSTILE, Browser, Page
+from tests.test_report import HOSTILE, Page
 from tests.toy_system import network
 
 WIDTH, HEIGHT = 320, 180
@@ -274,15 +274,6 @@ def test_the_policy_knows_the_style_alone():
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     assert "$" not in source
-
-
-@pytest.fixture
-def browser(tmp_path):
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    browser = Browser(tmp_path / "profile")
-    yield browser
-    browser.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
