@@ -2,8 +2,9 @@
 
 Clusters are drawn with replacement, as many as there are, and a video counts as often as its cluster was drawn: a
 figure is a function of weights. Intervals are bias-corrected and accelerated (BCa; Efron 1987), as in
-scipy.stats.bootstrap, which can't draw clusters of unequal sizes. A draw depends on the seed and its number alone, so
-that the figures of two submissions, or of two groups, come from the same draws.
+scipy.stats.bootstrap, which can't draw clusters of unequal sizes; those of figures that move by steps are percentiles.
+A draw depends on the seed and its number alone, so that the figures of two submissions, or of two groups, come from the
+same draws.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,28 +61,60 @@ def intervals(replicates: Replicates, level: float = LEVEL) -> np.ndarray:
     A figure has no interval where all videos are one cluster, or where it is undefined for all videos or for a tenth of
     the draws.
     """
+    return _each(_bca, replicates, level)
+
+
+def intervals_of_steps(replicates: Replicates, level: float = LEVEL) -> np.ndarray:
+    """The same of figures that hang on a few videos, such as a TPR on those real ones that are at its threshold: the
+    draws' own percentiles. Bias and acceleration can't be told of what moves by steps."""
+    return _each(_percentiles, replicates, level)
+
+
+def highest_of_steps(replicates: Replicates, level: float = LEVEL) -> np.ndarray:
+    """The upper bound (...) alone of such a figure, with all of the level's doubt on this side."""
+    return _each(_bias_corrected, replicates, 2 * level - 1)[..., 1]
+
+
+def _each(interval: Callable[..., tuple[float, float]], replicates: Replicates, level: float) -> np.ndarray:
+    """The interval (..., 2) of each figure that has one."""
     values = np.ravel(replicates.value)
     draws, without = (each.reshape(len(each), values.size) for each in (replicates.draws, replicates.without))
-    bounds = np.array([_bca(*each, level) for each in zip(values, draws.T, without.T, strict=True)])
+    bounds = np.full((values.size, 2), np.nan)
+    if len(without) > 1:
+        for place, value in enumerate(values):
+            finite = draws[np.isfinite(draws[:, place]), place]
+            if np.isfinite(value) and len(finite) >= max(2, _ENOUGH * len(draws)):
+                bounds[place] = interval(value, finite, without[np.isfinite(without[:, place]), place], level)
     return bounds.reshape(*np.shape(replicates.value), 2)
 
 
-def _bca(value: float, draws: np.ndarray, without: np.ndarray, level: float) -> tuple[float, float]:
+def _bca(value: float, draws: np.ndarray, without: np.ndarray, level: float) -> np.ndarray:
     """The bias-corrected and accelerated interval of one figure."""
-    draws_that_tell = draws[np.isfinite(draws)]
-    if len(without) < 2 or not np.isfinite(value) or len(draws_that_tell) < max(2, _ENOUGH * len(draws)):
-        return np.nan, np.nan
-    without = without[np.isfinite(without)]
-    below = ((draws_that_tell < value).mean() + (draws_that_tell <= value).mean()) / 2
-    if not 0 < below < 1:  # all draws are on one side, and no correction of the bias is finite
-        below = np.clip(below, 0.5 / len(draws_that_tell), 1 - 0.5 / len(draws_that_tell))
     pulls = without.mean() - without if len(without) else np.zeros(1)
     spread = (pulls**2).sum()
     acceleration = (pulls**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
-    bias, ends = ndtri(below), ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    quantiles = ndtr(bias + (bias + ends) / (1 - acceleration * (bias + ends)))
-    low, high = np.quantile(draws_that_tell, quantiles)
-    return float(low), float(high)
+    bias, ends = _bias(value, draws), _ends(level)
+    return np.quantile(draws, ndtr(bias + (bias + ends) / (1 - acceleration * (bias + ends))))
+
+
+def _percentiles(value: float, draws: np.ndarray, without: np.ndarray, level: float) -> np.ndarray:
+    return np.quantile(draws, ndtr(_ends(level)))
+
+
+def _bias_corrected(value: float, draws: np.ndarray, without: np.ndarray, level: float) -> np.ndarray:
+    return np.quantile(draws, ndtr(2 * _bias(value, draws) + _ends(level)))
+
+
+def _bias(value: float, draws: np.ndarray) -> float:
+    """How far the draws' median is from the figure, as a normal number."""
+    below = ((draws < value).mean() + (draws <= value).mean()) / 2
+    if not 0 < below < 1:  # all draws are on one side, and no correction of the bias is finite
+        below = np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws))
+    return float(ndtri(below))
+
+
+def _ends(level: float) -> np.ndarray:
+    return ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
 
 
 def _drawn(clusters: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:

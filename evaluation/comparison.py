@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.bootstrap import intervals, replicate
-from evaluation.estimates import Estimate, Sample, is_too_few
+from evaluation.bootstrap import replicate
+from evaluation.estimates import Estimate, Sample, figure_intervals, is_too_few
 from evaluation.figures import NAMES, RATES, TPR_NAMES, WeightedFigures
 
 
@@ -28,7 +28,7 @@ def compare(sample: Sample, others: np.ndarray, *, draws: int, seed: int) -> Com
     first, second = (WeightedFigures(sample.labels, scores) for scores in (sample.scores, others))
     one, two = (replicate(each, sample.clusters, draws=draws, seed=seed) for each in (first, second))
     difference = two - one
-    bounds = intervals(difference)
+    bounds = figure_intervals(difference)
     unresolved = {name for rate, name in zip(RATES, TPR_NAMES, strict=True) if is_too_few(sample, rate)}
 
     def told(values: np.ndarray) -> dict[str, float | None]:

@@ -1,16 +1,24 @@
 """The figures of some videos, each with the interval that holds the figure of all such videos 95 times in 100."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.bootstrap import DRAWS, Replicates, intervals, replicate
+from evaluation.bootstrap import (
+    DRAWS,
+    LEVEL,
+    Replicates,
+    highest_of_steps,
+    intervals,
+    intervals_of_steps,
+    replicate,
+)
 from evaluation.exact import binomial_interval, separated_intervals
 from evaluation.figures import NAMES, RATES, TPR_NAMES, WeightedFigures
 
 FEW_CLUSTERS = 30
-FEW_BEYOND = 5  # clusters of real videos above the threshold of a false positive rate
 _RATES_AT_A_THRESHOLD = ("accuracy", "true_positive_rate", "false_positive_rate", "coverage")
 
 
@@ -53,13 +61,16 @@ def estimates_of(sample: Sample, replicates: Replicates) -> dict[str, Estimate]:
     """Each figure by name, from what was drawn of the sample, replicates of the figures in the order of NAMES.
 
     Rates of videos that are all clusters of their own have exact intervals, and so have figures of which draws tell
-    nothing as no error was made. A TPR whose FPR takes more real videos than there are is None.
+    nothing as no error was made. A TPR whose FPR takes more real videos than there are is None; where there are too few
+    clusters of real videos to bound its threshold from above, the TPR is not bounded from below.
     """
     values = dict(zip(NAMES, replicates.value.tolist(), strict=True))
     bounds = dict.fromkeys(NAMES, (np.nan, np.nan))
     if has_clusters(sample):
-        bounds = {name: tuple(pair) for name, pair in zip(NAMES, intervals(replicates).tolist(), strict=True)}
-        bounds.update(_exact(sample, values))
+        bounds = dict(zip(NAMES, map(tuple, figure_intervals(replicates).tolist()), strict=True))
+        exact = _exact(sample, values)
+        bounds.update(exact)
+        bounds.update(_without_lower_bound(sample, replicates, exact))
     for rate, name in zip(RATES, TPR_NAMES, strict=True):
         if is_too_few(sample, rate):
             values[name], bounds[name] = np.nan, (np.nan, np.nan)
@@ -67,6 +78,12 @@ def estimates_of(sample: Sample, replicates: Replicates) -> dict[str, Estimate]:
         name: Estimate(value=_number(values[name]), low=_number(bounds[name][0]), high=_number(bounds[name][1]))
         for name in NAMES
     }
+
+
+def figure_intervals(replicates: Replicates) -> np.ndarray:
+    """The intervals (len(NAMES), 2) of replicates of the figures, or of their differences, in the order of NAMES."""
+    is_step = np.isin(NAMES, TPR_NAMES)
+    return np.where(is_step[:, None], intervals_of_steps(replicates), intervals(replicates))
 
 
 def has_clusters(sample: Sample) -> bool:
@@ -77,6 +94,30 @@ def has_clusters(sample: Sample) -> bool:
 def is_too_few(sample: Sample, rate: float) -> bool:
     """Whether there are too few real videos for a false positive rate: one of them alone would exceed it."""
     return int((sample.labels == 0).sum()) < round(1 / rate)
+
+
+def clusters_to_bound(rate: float) -> int:
+    """How many clusters of real videos it takes for the highest of them to exceed the threshold of a false positive
+    rate, and so to bound it from above, with the confidence of an interval's one end: whatever scores are like."""
+    return math.ceil(math.log((1 - LEVEL) / 2) / math.log1p(-rate))
+
+
+def _without_lower_bound(
+    sample: Sample, replicates: Replicates, exact: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """The intervals of those TPRs whose threshold may lie above all real videos, by name. `exact` are those of figures
+    of which draws tell nothing."""
+    real = _real_clusters(sample)
+    highest = dict(zip(NAMES, highest_of_steps(replicates).tolist(), strict=True))
+    return {
+        name: (0.0, exact[name][1] if name in exact else highest[name])
+        for rate, name in zip(RATES, TPR_NAMES, strict=True)
+        if real < clusters_to_bound(rate) and np.isfinite(highest[name])
+    }
+
+
+def _real_clusters(sample: Sample) -> int:
+    return len(np.unique(sample.clusters[sample.labels == 0]))
 
 
 def notes_on(sample: Sample) -> Sequence[str]:
@@ -104,10 +145,10 @@ def _notes_on_rate(sample: Sample, rate: float, real: int) -> list[str]:
     if is_too_few(sample, rate):
         takes = f"a false positive rate of that takes {round(1 / rate)} real videos, here are {real}"
         return [f"too few videos for {100 * rate:g} %: {takes}"]
-    beyond = rate * len(np.unique(sample.clusters[sample.labels == 0]))
-    if beyond < FEW_BEYOND:
-        highest = f"the {int(rate * real)} highest of {real} real videos"
-        return [f"the TPR at {100 * rate:g} % FPR hangs on {highest}: its interval is rough"]
+    clusters, enough = _real_clusters(sample), clusters_to_bound(rate)
+    if 1 < clusters < enough:
+        takes = f"that takes {enough} clusters of real videos, here are {clusters}"
+        return [f"the TPR at {100 * rate:g} % FPR has no lower bound: {takes}"]
     return []
 
 

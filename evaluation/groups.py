@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.bootstrap import Replicates, intervals, replicate
-from evaluation.estimates import Estimate, Sample, estimates_of
+from evaluation.bootstrap import Replicates, replicate
+from evaluation.estimates import Estimate, Sample, estimates_of, figure_intervals
 from evaluation.figures import HIGHER_IS_BETTER, NAMES, WeightedFigures
 from evaluation.labels import Truth
 from evaluation.tables import read_rows
@@ -138,10 +138,10 @@ def _gaps(groups: Mapping[str, Group], drawn: Sequence[Replicates]) -> dict[str,
         if len(set(values.values())) < 2:
             continue
         least, most = min(values, key=values.get), max(values, key=values.get)
-        difference = drawn[most][number] - drawn[least][number]
-        low, high = (None if np.isnan(each) else float(each) for each in intervals(difference))
+        difference = drawn[most] - drawn[least]
+        low, high = (None if np.isnan(each) else float(each) for each in figure_intervals(difference)[number])
         if any(groups[names[place]].figures[name].low is None for place in (least, most)):
             low = high = None  # of one cluster: it is the same in all draws
         best, worst = (names[most], names[least]) if name in HIGHER_IS_BETTER else (names[least], names[most])
-        gaps[name] = Gap(best=best, worst=worst, value=float(difference.value), low=low, high=high)
+        gaps[name] = Gap(best=best, worst=worst, value=float(difference.value[number]), low=low, high=high)
     return gaps

@@ -3,7 +3,9 @@
     python -c "import numpy as np; from evaluation.likelihood_ratios import *; print(cllr(np.zeros(2), np.arange(2)))"
 
 A likelihood ratio says how many times as probable a score is for a fake as for a real video. All take log10 likelihood
-ratios (n,) float64, which may be infinite, and labels (n,), 1 for fake and 0 for real, with both present.
+ratios (n,) float64, which may be infinite, and labels (n,), 1 for fake and 0 for real, with both present. Cllr and
+Cllr-min are the Netherlands Forensic Institute's `lir`'s; means over videos that are weighed, as intervals need them,
+it does not have.
 
     cllr               the log likelihood ratio cost (Brümmer and du Preez 2006), in bits: half the mean of
                        log2(1 + 1/LR) over fakes, and half that of log2(1 + LR) over real videos. 0 is perfect; 1 is
@@ -16,7 +18,6 @@ ratios (n,) float64, which may be infinite, and labels (n,), 1 for fake and 0 fo
 
 import numpy as np
 from scipy.optimize import OptimizeResult, isotonic_regression
-from scipy.special import entr
 
 NAMES = ("cllr", "cllr_min", "cllr_cal", "misleading_fake", "misleading_real")
 MEANS = ("cllr", "misleading_fake", "misleading_real")  # those that are means over fakes and over real videos
@@ -49,14 +50,21 @@ def figures_of(log10_lr: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def cllr(log10_lr: np.ndarray, labels: np.ndarray) -> float:
-    return float(costs_of_videos(log10_lr, labels) @ balanced(labels))
+    from lir import metrics  # It takes seconds to load.
+
+    return metrics.cllr(_as_lir_has_it(log10_lr, labels))
 
 
 def cllr_min(log10_lr: np.ndarray, labels: np.ndarray) -> float:
-    """The entropy of what is fake, given the block of pooled ratios that a video is in."""
-    pooled, _ = pool(ranks_of(log10_lr), labels, balanced(labels))
-    of_blocks = pooled.x[pooled.blocks[:-1]]
-    return float(pooled.weights @ (entr(of_blocks) + entr(1 - of_blocks)) / np.log(2))
+    from lir import metrics  # It takes seconds to load.
+
+    return metrics.cllr_min(_as_lir_has_it(log10_lr, labels))
+
+
+def _as_lir_has_it(log10_lr: np.ndarray, labels: np.ndarray):
+    from lir.data.models import LLRData  # It takes seconds to load.
+
+    return LLRData(features=np.array(log10_lr, np.float64)[:, None], labels=np.asarray(labels))
 
 
 def pav(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

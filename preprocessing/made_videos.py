@@ -47,14 +47,18 @@ class MadeVideo:
             draw = np.random.default_rng((seed, 5, video, fake))
             self._who = int(draw.integers(people))
             self._swap = Swap(self._scene, self._scene.actors[self._who], seed, video, fake, flicker)
-            half, begin, length = draw.random() < half_fake, draw.uniform(0.1, 0.4), draw.uniform(0.3, 0.5)
-            self._swapped = self._part_of_seen(begin, begin + length) if half else range(frames)
+            half, place, share = draw.random() < half_fake, draw.uniform(0.2, 0.8), draw.uniform(0.3, 0.5)
+            self._swapped = self._part_in_sight(place, share) if half else range(frames)
 
-    def _part_of_seen(self, begin: float, end: float) -> range:
-        """The frames from one share of those in which the swapped person is seen to another share."""
-        seen = [index for index, boxes in enumerate(self._boxes) if self._who in boxes] or range(self._frames)
-        first, last = (seen[int(share * len(seen))] for share in (begin, end))
-        return range(first, last + 1)
+    def _part_in_sight(self, place: float, share: float) -> range:
+        """Frames in which the swapped person is in sight without a break, as what can't be seen is no fake: a share of
+        all, or the most of the longest stretch where that is shorter, at some place from its begin (0) to its end."""
+        in_sight = [self._who in boxes for boxes in self._boxes]
+        edges = np.flatnonzero(np.diff([False, *in_sight, False])).reshape(-1, 2)
+        first, after = max(edges.tolist(), key=lambda edge: edge[1] - edge[0], default=(0, self._frames))
+        length = max(1, int(min(share * self._frames, 0.8 * (after - first))))
+        begin = first + int(place * (after - first - length))
+        return range(begin, begin + length)
 
     def images(self) -> Iterator[np.ndarray]:
         """The frames, RGB uint8 (height, width, 3)."""

@@ -9,7 +9,7 @@ from scipy.stats import bootstrap
 
 from benchmarks.coverage import coverage, true_figures
 from evaluation import bootstrap as module
-from evaluation.bootstrap import Replicates, intervals, replicate
+from evaluation.bootstrap import Replicates, highest_of_steps, intervals, intervals_of_steps, replicate
 from evaluation.figures import NAMES
 
 
@@ -51,8 +51,9 @@ def test_the_spread_is_that_of_clusters():
     assert one.draws.std() == pytest.approx(values.std() / np.sqrt(50), rel=0.05)
 
 
+@pytest.mark.parametrize("method, ours", [("BCa", intervals), ("percentile", intervals_of_steps)])
 @pytest.mark.parametrize("skew", [0.2, 1.0])
-def test_bounds_are_those_of_scipy(skew):
+def test_bounds_are_those_of_scipy(skew, method, ours):
     """Of the same draws: scipy takes ours as its own, and corrects them by its own jackknife of the videos."""
     values = np.random.default_rng(2).lognormal(sigma=skew, size=30)
     drawn = replicate(mean_of(values), np.arange(30), draws=999, seed=1)
@@ -60,10 +61,18 @@ def test_bounds_are_those_of_scipy(skew):
         (values,),
         np.mean,
         n_resamples=0,
-        method="BCa",
+        method=method,
         bootstrap_result=SimpleNamespace(bootstrap_distribution=drawn.draws),
     ).confidence_interval
-    assert intervals(drawn).tolist() == pytest.approx([theirs.low, theirs.high], rel=1e-9)
+    assert ours(drawn).tolist() == pytest.approx([theirs.low, theirs.high], rel=1e-9)
+
+
+def test_the_upper_bound_alone():
+    """Of draws whose median is the figure, the 95th percentile; where they are biased to higher values, a lower one."""
+    draws, without = np.arange(1001.0), np.array([1.0, 2.0])
+    assert highest_of_steps(Replicates(value=np.array(500.0), draws=draws, without=without)) == pytest.approx(950)
+    assert highest_of_steps(Replicates(value=np.array(400.0), draws=draws, without=without)) < 900
+    assert np.isnan(highest_of_steps(Replicates(value=np.array(np.nan), draws=draws, without=without)))
 
 
 def test_many_clusters_are_left_out_in_groups():

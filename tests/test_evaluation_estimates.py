@@ -6,8 +6,8 @@ from scipy.stats import binomtest
 
 from evaluation.bootstrap import intervals, replicate
 from evaluation.comparison import compare
-from evaluation.estimates import Sample, estimate, notes_on
-from evaluation.figures import NAMES, TPR_NAMES, WeightedFigures, figures_of
+from evaluation.estimates import Sample, clusters_to_bound, estimate, notes_on
+from evaluation.figures import NAMES, RATES, TPR_NAMES, WeightedFigures, figures_of
 from evaluation.groups import group_by
 
 DRAWS = 200
@@ -46,10 +46,25 @@ def test_others_are_drawn():
     found = estimate(sample, draws=DRAWS, seed=4)
     drawn = replicate(WeightedFigures(sample.labels, sample.scores), sample.clusters, draws=DRAWS, seed=4)
     bounds = dict(zip(NAMES, intervals(drawn).tolist(), strict=True))
-    for name in ("log_loss", "roc_auc", "accuracy", "eer", "tpr_at_fpr_0.05", "partial_auc", "brier", "ece"):
+    for name in ("log_loss", "roc_auc", "accuracy", "eer", "partial_auc", "brier", "ece"):
         assert [found[name].low, found[name].high] == bounds[name] and found[name].low < found[name].high
         assert found[name].value == pytest.approx(figures_of(sample.labels, sample.scores)[name], rel=1e-12)
     assert ends(found["coverage"]) == exact(30, 30)  # of the clusters: 120 videos would promise too much
+
+
+def test_a_tpr_has_a_lower_bound_where_real_videos_bound_its_threshold():
+    """Of 72 clusters one at least lies above a threshold that 5 % of all do, 39 times in 40: 0.95**72 < 0.025."""
+    assert [clusters_to_bound(rate) for rate in RATES] == [3688, 368, 72, 36]
+    name = "tpr_at_fpr_0.05"
+    for clusters, has_lower_bound in ((72, True), (71, False)):
+        sample = sample_of(4 * clusters, 1, clusters=clusters)
+        figures = WeightedFigures(sample.labels, sample.scores)
+        draws = replicate(figures, sample.clusters, draws=DRAWS, seed=4).draws[:, NAMES.index(name)]
+        low, high = ends(estimate(sample, draws=DRAWS, seed=4)[name])
+        if has_lower_bound:
+            assert [low, high] == np.quantile(draws, [0.025, 0.975]).tolist() and low > 0
+        else:
+            assert low == 0 and np.quantile(draws, 0.8) <= high <= draws.max()
 
 
 def test_no_error_among_clusters():
@@ -59,7 +74,8 @@ def test_no_error_among_clusters():
     open_rate = 1 - 0.025 ** (1 / 10)
     assert ends(found["roc_auc"]) == pytest.approx(((1 - open_rate) ** 2, 1))
     assert ends(found["eer"]) == pytest.approx((0, open_rate))
-    assert ends(found["true_positive_rate"]) == ends(found["tpr_at_fpr_0.1"]) == exact(10, 10)
+    assert ends(found["true_positive_rate"]) == exact(10, 10)
+    assert ends(found["tpr_at_fpr_0.1"]) == (0, 1)
     assert ends(found["false_positive_rate"]) == exact(0, 10)
 
 
@@ -76,15 +92,21 @@ def test_too_few_real_videos_for_a_rate():
     [
         (
             sample_of(400, 0),
-            ["too few videos for 0.1 %", "the TPR at 1 % FPR hangs on the 2 highest of 200 real videos"],
+            [
+                "too few videos for 0.1 %",
+                "the TPR at 1 % FPR has no lower bound: that takes 368 clusters of real videos",
+            ],
         ),
         (sample_of(200, 0, real=0), ["all 200 videos are fake: no figure that compares"]),
         (sample_of(200, 0, real=200), ["all 200 videos are real: no figure that compares"]),
-        (sample_of(3000, 0, clusters=29), ["only 29 clusters", "1 highest of 1500", "15 highest", "75", "150"]),
-        (sample_of(12_000, 0, clusters=1), ["all videos are one cluster: no intervals", "6 h", "60 h", "300", "600"]),
+        (
+            sample_of(3000, 0, clusters=29),
+            ["only 29 clusters", "0.1 % FPR has", " 1 % FPR has", "5 % FPR", "36 clusters"],
+        ),
+        (sample_of(12_000, 0, clusters=1), ["all videos are one cluster: no intervals"]),
         (
             Sample(labels=np.arange(40) % 2, scores=np.full(40, 0.25), clusters=np.arange(40)),
-            ["all scores are 0.25: they tell nothing", "0.1 %", "1 %", "5 % FPR hangs on the 1", "10 %"],
+            ["all scores are 0.25: they tell nothing", "0.1 %", "1 %", "the TPR at 5 % FPR has no", "10 %"],
         ),
     ],
     ids=["few", "fakes", "real", "few clusters", "one cluster", "equal"],

@@ -355,6 +355,18 @@ def test_one_person_is_swapped_for_a_time():
     assert len(swapped) > 1
 
 
+@pytest.mark.parametrize("movement", ["cross", "leave"])
+def test_a_face_is_fake_for_a_time_in_which_it_is_in_sight(movement):
+    settings = {"frames": 60, "width": 320, "height": 180, "people": 2, "movement": movement, "half_fake": 1.0}
+    fakes = [MadeVideo(3, video, 1, **settings) for video in range(12)]
+    people = [next(person for person in fake.people() if person["fake"]) for fake in fakes]
+    assert any(len(person["boxes"]) < 60 for person in people)
+    for person in people:
+        frames = range(*person["fake_frames"])
+        assert 10 <= len(frames) <= 30
+        assert all(str(index) in person["boxes"] for index in frames)
+
+
 def test_who_walks_in_front_hides_the_swap():
     """A hidden face has no box, and where it is hidden by half or more most of the swap is too."""
     settings = {"frames": 60, "width": 320, "height": 180, "people": 2, "movement": "cross"}
