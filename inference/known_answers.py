@@ -5,7 +5,6 @@ is made up for them, not what the step before made: so what is off is told by it
 """
 
 import base64
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from faces.video import iter_frames
 from inference.made_input import CODECS, HEIGHT, WIDTH, made_frames, write_made_video
 from runtime import limits
 from runtime.errors import InputError
-from runtime.files import read_text
+from runtime.files import read_json
 
 FILE = Path(__file__).with_suffix(".json")
 FRAME = 12  # the one that is looked at closely
@@ -117,7 +116,7 @@ def decoded(content: Mapping[str, Any]) -> np.ndarray:
 def read_answers(path: Path = FILE) -> dict[str, Any]:
     """The known answers. Raises InputError where the file can't be read."""
     try:
-        return json.loads(read_text(path, limits.CONFIG))
+        return read_json(path, limits.CONFIG)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({error}); get the project's files anew") from error
 

@@ -26,7 +26,6 @@ but for half-fake ones.
 """
 
 import argparse
-import json
 import os
 import shlex
 import string
@@ -51,7 +50,7 @@ from runtime import limits
 from runtime.command import positive, run_command, whole, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, OutputError, UserError, printable
-from runtime.files import make_folder, read_text, remove_leftovers, write_json
+from runtime.files import make_folder, read_json, remove_leftovers, write_json
 from runtime.ranks import Ranks
 from runtime.workers import Crash, WorkerPool
 
@@ -194,8 +193,8 @@ def _keep_settings(path: Path, settings: dict, folders: list[Path]) -> None:
     """Write down what the parts are made with. Raises InputError where one is there that something else made."""
     there = [folder / METADATA for folder in folders if os.path.lexists(folder / METADATA)]
     try:
-        same = json.loads(read_text(path, limits.CONFIG)) == settings
-    except (OSError, ValueError, RecursionError):
+        same = read_json(path, limits.CONFIG) == settings
+    except (OSError, ValueError):
         same = False
     if there and not same:
         raise InputError(f"{there[0]} is there already, not from these settings; name another folder, or remove it")

@@ -23,7 +23,7 @@ class FaceHeatModel:
         self._layers = [self._network.encoder.bn2, self._network.encoder.blocks[_LAST_OF_TWICE_AS_FINE]]
         self._size, self._device = loaded.input_size, device
 
-    def features(self, sample: Sample) -> list[Features]:
+    def features(self, sample: Sample) -> Features:
         """As `systems.heat.HeatModel.features`."""
         crop = sample.pixels[0]
         image = prepare_face(crop, self._size) * SCALE + SHIFT
@@ -34,10 +34,8 @@ class FaceHeatModel:
             in_square = enlarged(heat, (1, self._size, self._size))
             return enlarged(in_square[:, rows, columns], sample.pixels.shape[:3])
 
-        return [
-            Features(activations=activations[0, :, None], gradients=gradients[0, :, None], place=place)
-            for activations, gradients in last_features(self._network, self._layers, x, torch.sum)
-        ]
+        activations, gradients = last_features(self._network, self._layers, x, torch.sum)
+        return Features(activations=activations[0, :, None], gradients=gradients[0, :, None], place=place)
 
 
 def open_models(
