@@ -1,8 +1,8 @@
 """Turn scores into likelihood ratios: learn a calibration from labelled videos, apply it, say how good its ratios are.
 
-    python calibrate.py fit --submission submission.csv --labels DATA_ROOT --output calibration.json --plots plots
+    python calibrate.py fit --submission submission.csv --labels DATA_ROOT --output calibration.json --plots ratios
     python calibrate.py apply --calibration calibration.json --submission other.csv --output ratios.csv
-    python calibrate.py report --calibration calibration.json --submission test.csv --labels TEST_ROOT --plots plots
+    python calibrate.py report --calibration calibration.json --submission test.csv --labels TEST_ROOT --plots test
 
 A likelihood ratio says how many times as probable a score is for a fake as for a real video, whatever the share of
 fakes. Input: submissions of predict_folder.py (`filename,label`) with the summaries that it leaves beside them, which
@@ -31,6 +31,7 @@ from evaluation.cross_validation import FOLDS, fit
 from evaluation.labelled_scores import NO_LABEL, NO_PREDICTION, LabelledScores, read_labelled_scores
 from evaluation.labels import label_files
 from evaluation.origin import NOT_TOLD, Run, read_run, summary_path
+from evaluation.plot_folders import OF_RATIOS, check_page, written_to
 from evaluation.ratio_csv import BOUND, OUTSIDE, ratios_of, write_ratios
 from evaluation.ratio_estimates import Curve, curve_of
 from evaluation.ratio_report import RatioReport, as_json, bounds_text, lines_of, methods_table, report_ratios
@@ -111,7 +112,8 @@ def fit_calibration(args: argparse.Namespace) -> int:
     # read
     labels = label_files(args.labels)
     outputs = {"--output": args.output, "--json": args.json}
-    check_outputs(outputs, [*scores_files(args), *labels], folders={"--plots": args.plots})
+    check_outputs(outputs, [*scores_files(args), *labels], folders={"--plots": written_to(args.plots, OF_RATIOS)})
+    check_page(args.plots, "calibrate.py")
     videos = read_labelled_scores(args.submission, labels, args.summary, args.cluster)
     if videos.run.origin is None and not args.trust:
         raise InputError(untold(args))
@@ -177,7 +179,8 @@ def report_calibration(args: argparse.Namespace) -> int:
     # read
     labels = label_files(args.labels)
     inputs = [*scores_files(args), args.calibration, *labels]
-    check_outputs({"--json": args.json}, inputs, folders={"--plots": args.plots})
+    check_outputs({"--json": args.json}, inputs, folders={"--plots": written_to(args.plots, OF_RATIOS)})
+    check_page(args.plots, "calibrate.py")
     calibration = load_calibration(args.calibration)
     videos = read_labelled_scores(args.submission, labels, args.summary, args.cluster)
     notes = check_origin(args, calibration, videos.run)

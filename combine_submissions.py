@@ -30,6 +30,7 @@ from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 
 _DISAGREEMENT = 0.5
+_LEAST_WEIGHT = 1e-9  # sums of still smaller ones are not exact
 _MOST_WEIGHT = 1e6
 _SHOWN = 20  # names of videos of a kind
 _REMEDY = "choose another place"
@@ -48,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     arg(
         "--weights",
-        type=number_above(0, _MOST_WEIGHT),
+        type=number_above(_LEAST_WEIGHT, _MOST_WEIGHT),
         nargs="+",
         metavar="W",
         help="of the submissions in the mean, in their order (default: all the same)",

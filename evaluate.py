@@ -25,6 +25,7 @@ from evaluation.bootstrap import DRAWS
 from evaluation.clusters import BY
 from evaluation.groups import read_columns, values_of
 from evaluation.labels import Truth, label_files, read_labels
+from evaluation.plot_folders import OF_SCORES, check_page, written_to
 from evaluation.submissions import read_submission
 from evaluation.text import text_of
 from faces.containers import video_id
@@ -129,7 +130,8 @@ def evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     scores = read_submission(args.submission)
     files = label_files(args.labels)
     inputs = [args.submission, args.folds_csv, args.compare, args.by_csv, *files]
-    check_outputs({"--json": args.json}, inputs, folders={"--plots": args.plots})
+    check_outputs({"--json": args.json}, inputs, folders={"--plots": written_to(args.plots, OF_SCORES)})
+    check_page(args.plots, "evaluate.py")
     truth = read_labels(files)
     folds = fold_of_videos(args.folds_csv) if args.folds_csv else None
     videos = scored_videos(scores, truth, folds)

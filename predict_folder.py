@@ -31,7 +31,7 @@ from evaluation.ratio_csv import COLUMNS as RATIO_COLUMNS
 from evaluation.ratio_csv import ratio_in_words, ratios_of
 from inference.case_rerun import repeatable
 from inference.case_writer import Checkpoint, now, write_case
-from inference.listing import list_videos, tell_left_out
+from inference.listing import check_no_videos, list_videos, tell_left_out
 from inference.machine_facts import machine_facts
 from inference.opening import check_checkpoints, engine_of
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, Pipeline, VideoResult, apply_verdict
@@ -196,6 +196,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         files = output_files(args, settings)
         inputs = input_files(args, system)
         check_outputs(files, [*checkpoints, *inputs.values(), *(path for _, path in paths)])
+        check_no_videos(args.test_dir, outputs)
         journal = ResultsJournal(files["journal of --output"], settings, args.overwrite)
     except BaseException:
         ranks.broadcast(None)  # the others leave without a word
@@ -247,6 +248,7 @@ def predict(args: argparse.Namespace, ranks: Ranks) -> int:
         **summarise(results, predictor.frames_per_video),
         "left_out": listing.left_out,
         "hidden": listing.hidden,
+        "sha256": digest_of(args.output).sha256,
     }
     how = how_scored(predictor, args.strategy)
     write_summary(files["summary of --output"], {**summary, "settings": settings, "strategy": how.strategy})

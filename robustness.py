@@ -34,7 +34,7 @@ from inference.listing import list_videos, tell_left_out
 from runtime.command import run_command, whole, worker_count
 from runtime.cores import available_cores
 from runtime.errors import InputError, printable
-from runtime.files import write_json
+from runtime.files import is_link, link_error, write_json
 from runtime.output_check import check_outputs
 from runtime.ranks import Ranks
 
@@ -115,6 +115,9 @@ def measure(args: argparse.Namespace, ranks: Ranks) -> int:
     sources = labelled(args, listing.videos, truth)
     check_outputs({f"--output-dir, {name}": output / name for name in _TABLES}, [*files, *sources.values()])
     asked = [variant for name, variant in VARIANTS.items() if name in args.variants or name == IDENTITY]
+    for variant in asked:
+        if is_link(output / variant.name):
+            raise link_error(output / variant.name)
     variants = [variant for variant in asked if is_possible(variant)]
     print(f"Testing {len(variants)} variants of {len(sources)} videos", flush=True)
     tell_left_out(listing)

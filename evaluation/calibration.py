@@ -6,6 +6,7 @@ calibrate.py fit writes them. A likelihood ratio says how many times as probable
 video. It is no probability that the video is fake: that depends on what else is known of it.
 """
 
+import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -17,11 +18,12 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from evaluation.calibrators import Isotonic, Logistic, log_odds_of
 from runtime import limits
 from runtime.errors import InputError
-from runtime.files import read_text, write_json
+from runtime.files import read_text, without_twins, write_json
 from systems.config import Strict, number, whole_number
 
 VERSION = 1  # of the file's keys and of what they mean; raised when the same file would give other ratios
 _REMEDY = "write it again with calibrate.py fit"
+_STEP = 0.02  # of bounds, with what rounding adds
 _WORDS = (  # and the ratio from which each holds, of ENFSI's guideline for evaluative reporting (2015)
     (1e6, "extremely strongly"),
     (1e4, "very strongly"),
@@ -109,6 +111,11 @@ class Calibration(Strict):
             raise ValueError("bounds must have 0 between them")
         if self.scores_seen[0] >= self.scores_seen[1]:
             raise ValueError("scores_seen must rise")
+        if self.data.fake + self.data.real != self.data.videos:
+            raise ValueError("data.fake and data.real must be data.videos together")
+        most = -math.log10(self.data.fake + 1), math.log10(self.data.real + 1)
+        if self.bounds[0] < most[0] - _STEP or self.bounds[1] > most[1] + _STEP:
+            raise ValueError("bounds are beyond what so many videos allow")
         return self
 
     def check(self, system: str, models: Iterable[Sequence[str]], strategy: str, file: str = "--calibration") -> None:
@@ -167,13 +174,18 @@ def load_calibration(path: str | os.PathLike, flag: str = "--calibration") -> Ca
     """A calibration file. Raises InputError, which names the file, the key and the remedy."""
     where = f"{flag} {os.fspath(path)}"
     try:
-        return Calibration.model_validate_json(read_text(path, limits.CONFIG))
+        text = read_text(path, limits.CONFIG)
+        calibration = Calibration.model_validate_json(text)
+        json.loads(text, object_pairs_hook=without_twins)
+        return calibration
     except OSError as error:
         raise InputError(f"{where}: can't be read ({error.strerror}); name a file of calibrate.py fit") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: is no text; {_REMEDY}") from error
     except ValidationError as error:
         raise InputError(f"{where}: is no calibration, or damaged: {first_of(error)}; {_REMEDY}") from error
+    except ValueError as error:
+        raise InputError(f"{where}: is no calibration, or damaged: {error}; {_REMEDY}") from error
 
 
 def first_of(error: ValidationError) -> str:

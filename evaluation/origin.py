@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from evaluation.calibration import ModelFile, Origin, first_of
 from evaluation.submissions import UNKNOWN
 from runtime import limits
+from runtime.digests import digest_of
 from runtime.errors import InputError, printable
 from runtime.files import parse_json
 from systems import DEFAULT
@@ -44,7 +45,7 @@ def read_run(submission: str, summary: str | None, scores: Mapping[str, float]) 
     path = summary_path(submission, summary)
     if not summary and not os.path.lexists(path):
         return Run(origin=None, unscored={name: NOT_TOLD for name, score in scores.items() if score == UNKNOWN})
-    run, videos = parse_json(
+    run, videos, sha256 = parse_json(
         path,
         limits.LABELS,
         InputError,
@@ -56,16 +57,22 @@ def read_run(submission: str, summary: str | None, scores: Mapping[str, float]) 
     if videos != len(scores) or other:
         why = f"{other} has no score there" if other else f"it tells of {videos} videos, the CSV of {len(scores)}"
         raise InputError(f"{path}: is of another CSV than {submission} ({why}); name by --summary what belongs to it")
+    if sha256 is not None and sha256 != digest_of(submission).sha256:
+        raise InputError(
+            f"{submission}: was changed since {path} was written, or is another CSV: it can't be told whose scores "
+            "these are; predict again, or name by --summary what belongs to it"
+        )
     return run
 
 
-def _parse(content: dict) -> tuple[Run, int]:
-    """What a summary tells, and of how many videos."""
+def _parse(content: dict) -> tuple[Run, int, str | None]:
+    """What a summary tells, of how many videos, and the SHA-256 of its CSV, where it has that."""
     if "nothing_known" in content:  # of combine_submissions.py: the scores are of several systems
-        return Run(origin=None, unscored={str(name): NOT_TOLD for name in content["nothing_known"]}), content["videos"]
+        unknown = {str(name): NOT_TOLD for name in content["nothing_known"]}
+        return Run(origin=None, unscored=unknown), content["videos"], None
     unscored = {str(name): reason for reason in UNSCORED for name in content[reason]}
     try:
-        return Run(origin=_origin(content), unscored=unscored), content["videos"]
+        return Run(origin=_origin(content), unscored=unscored), content["videos"], content.get("sha256")
     except ValidationError as error:
         raise ValueError(first_of(error)) from error
 

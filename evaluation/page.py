@@ -6,6 +6,7 @@ from string import Template
 
 from evaluation.assessment import Assessment
 from evaluation.page_parts import picture, png_of, table, terms, write_folder
+from evaluation.plot_folders import generator
 from evaluation.plots import plots_of
 from evaluation.text import MEANINGS, TITLES, how, tables_of
 from runtime.html_text import html_text, policy_hash
@@ -30,6 +31,7 @@ def write_plots(folder: str, assessment: Assessment, sources: Mapping[str, str])
     page = Template(template).substitute(
         style=style,
         style_hash=policy_hash(style),
+        generator=generator("evaluate.py"),
         videos=len(assessment.sample),
         sources=terms(sources),
         notes=f'<ul class="notes">\n{notes}</ul>\n' if notes else "",

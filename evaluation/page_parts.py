@@ -12,11 +12,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from evaluation.plot_folders import PAGE
 from runtime.errors import OutputError
 from runtime.files import whole_file
 from runtime.html_text import html_text
 
-PAGE = "index.html"
 _REMEDY = "choose another --plots"
 
 

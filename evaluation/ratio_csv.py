@@ -64,8 +64,6 @@ def _rows(submission: str, ratios: Mapping[str, tuple[float | None, str]]) -> It
         for row in reader:
             if not row:
                 continue
-            if len(row) > len(header):
-                raise InputError(f"{where}, line {reader.line_num}: has more cells than the first line names; mend it")
             value, note = ratios[row[names.index("filename")]]
             missing = [""] * (len(header) - len(row))
-            yield [*row, *missing, "" if value is None else repr(value), note]
+            yield [*row[: len(header)], *missing, "" if value is None else repr(value), note]

@@ -4,6 +4,7 @@ from pathlib import Path
 from string import Template
 
 from evaluation.page_parts import picture, png_of, table, terms, write_folder
+from evaluation.plot_folders import generator
 from evaluation.ratio_plots import plots_of
 from evaluation.ratio_report import RatioReport, sources_of, tables_of
 from runtime.html_text import html_text, policy_hash
@@ -39,6 +40,7 @@ def write_ratio_page(folder: str, report: RatioReport) -> None:
     page = Template(template).substitute(
         style=style,
         style_hash=policy_hash(style),
+        generator=generator("calibrate.py"),
         title=html_text(report.title),
         sources=terms(sources_of(report.calibration)),
         notes=f'<ul class="notes">\n{notes}</ul>\n' if notes else "",

@@ -1,7 +1,8 @@
 """CSVs that have a row for each video: submissions, labels, and columns by which videos are grouped."""
 
 import csv
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from runtime import limits
 from runtime.errors import InputError
@@ -19,10 +20,8 @@ def read_rows(flag: str, path: str, needed: tuple[str, ...]) -> Iterator[tuple[s
         with open_text(path, limits.LABELS, errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
-            missing = [name for name in needed if name not in header]
-            if missing:
-                raise InputError(f"{flag} {path}: has no column {', '.join(missing)}; its first line must name them")
-            columns = {name: header.index(name) for name in header}  # of two columns of one name the first
+            columns = {name: place for place, name in enumerate(header)}
+            _check_header(f"{flag} {path}", header, columns, needed)
             last = max(columns[name] for name in needed)
             empty = True
             for row in reader:
@@ -31,6 +30,8 @@ def read_rows(flag: str, path: str, needed: tuple[str, ...]) -> Iterator[tuple[s
                 where, empty = f"{flag} {path}, line {reader.line_num}", False
                 if len(row) <= last or not row[columns["filename"]]:
                     raise InputError(f"{where}: has no {' and '.join(needed)}; mend it")
+                if any(row[len(header) :]):  # such as of a decimal comma
+                    raise InputError(f"{where}: has more cells than the first line names; mend it")
                 cells = {name: row[place].strip() if place < len(row) else "" for name, place in columns.items()}
                 yield where, {**cells, "filename": row[columns["filename"]]}
     except OSError as error:
@@ -39,3 +40,20 @@ def read_rows(flag: str, path: str, needed: tuple[str, ...]) -> Iterator[tuple[s
         raise InputError(f"{flag} {path}: is no CSV ({error}); name another file") from error
     if empty:
         raise InputError(f"{flag} {path}: has no rows; name another file")
+
+
+def _check_header(where: str, header: list[str], columns: Mapping[str, int], needed: tuple[str, ...]) -> None:
+    """Raises InputError unless the first line names each of the columns once."""
+    missing = [name for name in needed if name not in columns]
+    if missing and "\0" in "".join(header):
+        raise InputError(f"{where}: is no text in UTF-8; save it as that")
+    if missing and len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), None)):
+        word = {";": "semicolons", "\t": "tabs"}[mark]
+        raise InputError(f"{where}: has {word} between its cells; write commas, and points in numbers")
+    if missing:
+        raise InputError(f"{where}: has no column {', '.join(missing)}; its first line must name them")
+    if len(columns) < len(header):
+        counts = Counter(header)
+        twice = next((name for name in header if name and counts[name] > 1), None)
+        if twice is not None:
+            raise InputError(f"{where}: has the column {twice} twice; leave one out")

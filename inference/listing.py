@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faces.containers import METADATA, is_video_name
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, OutputError, printable
 
 _SHOWN = 20  # names; all of them are in the summary file
 # after the name of an output without .csv
@@ -39,6 +39,15 @@ def list_videos(folder: str, *, only_mp4: bool, outputs: Sequence[str]) -> Listi
         wanted = "*.mp4" if only_mp4 else "video, by its name"
         raise InputError(f"--test-dir {folder}: holds no {wanted}{_others(left_out, hidden)}; nothing was written")
     return Listing(videos=videos, left_out=left_out, hidden=hidden)
+
+
+def check_no_videos(folder: str, outputs: Sequence[str]) -> None:
+    """Raises OutputError for an output in the folder of videos whose name is a video's: the next run would read it."""
+    real = os.path.realpath(folder)
+    for path in outputs:
+        place, name = os.path.split(os.path.realpath(path))
+        if place == real and is_video_name(name):
+            raise OutputError(f"{path}: would be one of the videos of --test-dir by its name; choose another name")
 
 
 def tell_left_out(listing: Listing) -> None:

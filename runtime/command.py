@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from runtime.errors import UserError, one_line
+from runtime.errors import InputError, UserError, one_line
 from runtime.ranks import Ranks
 
 MOST_WORKERS = 256  # a slip of the keyboard must not take all memory
@@ -37,6 +37,7 @@ def run_command(
     ranks = None
     try:
         ranks = join()
+        _check_folders(args)
         return work(args, ranks)
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -48,6 +49,14 @@ def run_command(
     except BrokenPipeError:  # whoever read our output has gone; nothing is to be said to anyone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _check_folders(args: argparse.Namespace) -> None:
+    """Raises InputError for a folder without a name, as of a shell's variable that is not set: it would be the one that
+    the command is run in."""
+    for name, value in vars(args).items():
+        if name.endswith("dir") and value == "":
+            raise InputError(f"--{name.replace('_', '-')}: is empty; name a folder")
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

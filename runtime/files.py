@@ -10,6 +10,7 @@ import re
 import secrets
 import stat
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar
@@ -83,6 +84,15 @@ def read_json(
         return json.loads(data, object_pairs_hook=make_object)
     except RecursionError as error:
         raise ValueError(str(error)) from error
+
+
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `make_object`. Raises ValueError where a key is there twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"key {min(name for name, count in counts.items() if count > 1)} is there twice")
+    return content
 
 
 def parse_json(

@@ -1,6 +1,7 @@
 """calibrate.py: from submissions and labels to calibrations, columns and pages, and what it refuses in a line."""
 
 import csv
+import hashlib
 import json
 import os
 
@@ -275,6 +276,20 @@ def test_summaries_that_make_no_sense(files, capsys, change, message):
     assert fit(files) == 1
     err = error_of(capsys)
     assert message in err and "s.summary.json: is" in err and not (files / "c.json").exists()
+
+
+def test_a_submission_that_was_changed_since(files, capsys):
+    """Other scores of the same videos, where the summary says which CSV it belongs to."""
+    submission, path = files / "a" / "s.csv", files / "a" / "s.summary.json"
+    digest = hashlib.sha256(submission.read_bytes()).hexdigest()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": digest}))
+    assert fit(files) == 0
+    lines = submission.read_text().replace("r3.mp4,", "r3.mp4,0", 1)
+    assert lines != submission.read_text()
+    submission.write_text(lines)
+    capsys.readouterr()
+    assert fit(files) == 1
+    assert "s.csv: was changed since" in (told := error_of(capsys)) and "predict again" in told
 
 
 def test_what_predict_folder_leaves(tmp_path):

@@ -29,6 +29,14 @@ def test_an_error_of_the_user_is_one_line(capsys):
     assert capsys.readouterr() == ("", "error: a\\nb: is not there\\x1b[2J\n")
 
 
+def test_a_folder_without_a_name(capsys):
+    """As of a shell's variable that is not set; other flags may be empty."""
+    args = argparse.Namespace(prefix="", root_dir="")
+    assert run_command(lambda args, ranks: 0, args) == 1
+    assert capsys.readouterr().err == "error: --root-dir: is empty; name a folder\n"
+    assert run_command(lambda args, ranks: 0, argparse.Namespace(prefix="", root_dir="a")) == 0
+
+
 def test_a_line_is_never_a_book(capsys):
     def work(args, ranks):
         raise InputError(f"labels.csv: label {'x' * 10**6} is none; mend it")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import evaluate
+from evaluation.submissions import read_submission
 
 SCORES = {"a.mp4": 0.75, "b.mp4": 0.25, "c.mp4": 0.5, "d.mp4": 0.25}
 TRUTH = {"a.mp4": 1, "b.mp4": 1, "c.mp4": 0, "d.mp4": 0}
@@ -216,6 +217,15 @@ def test_at_most_twenty_worst(files):
         ("submission.csv", "a.mp4,1\n", "has no column filename, label"),
         ("submission.csv", "", "has no column filename, label"),
         ("submission.csv", "filename,label\n", "has no rows"),
+        (
+            "submission.csv",
+            "filename;label\na.mp4;1\n",
+            "has semicolons between its cells; write commas, and",
+        ),
+        ("submission.csv", "filename\tlabel\na.mp4\t1\n", "has tabs between its cells; write commas"),
+        ("submission.csv", "filename,label,label\na.mp4,1,0\n", "has the column label twice; leave one out"),
+        ("submission.csv", "filename,label\na.mp4,0,93\n", "line 2: has more cells than the first line names; mend it"),
+        ("labels.csv", "filename,label\na.mp4,0,9\n", "line 2: has more cells than the first line names; mend it"),
         ("submission.csv", "filename,label\na.mp4,high\n", "line 2: label 'high' of a.mp4 is not a number"),
         ("submission.csv", "filename,label\na.mp4,\n", "line 2: label '' of a.mp4 is not a number"),
         ("submission.csv", "filename,label\na.mp4,nan\n", "line 2: label 'nan' of a.mp4 is not from 0 to 1"),
@@ -279,7 +289,39 @@ def test_json_that_cannot_be_written(files, capsys):
     assert "x.json: can't be written (Not a directory); choose another place" in capsys.readouterr().err
     assert run(files, "--json", str(files / "same"), "--plots", str(files / "same"))[0] == 1
     assert "same: is written by --json too; choose another place" in capsys.readouterr().err
+    plots = files / "plots"
+    assert run(files, "--json", str(plots / "index.html"), "--plots", str(plots))[0] == 1
+    assert "plots/index.html: is written by --json too; choose another place" in capsys.readouterr().err
     assert run(files, "--json", str(files / "new" / "x.json"))[0] == 0 and (files / "new" / "x.json").exists()
+
+
+def test_a_page_that_is_there(files, capsys):
+    """Its own is replaced; somebody's, and calibrate.py's, are not."""
+    plots = files / "plots"
+    for _ in range(2):
+        assert run(files, "--plots", str(plots))[0] == 0
+    page = (plots / "index.html").read_text()
+    assert '<meta name="generator" content="evaluate.py">' in page
+    for others in ("a site", page.replace("evaluate.py", "calibrate.py")):
+        (plots / "index.html").write_text(others)
+        assert run(files, "--plots", str(plots))[0] == 1
+        told = "plots/index.html: is there already, and not evaluate.py's; name another folder"
+        assert told in capsys.readouterr().err and (plots / "index.html").read_text() == others
+
+
+def test_trailing_commas_and_columns_without_a_name(files):
+    """As spreadsheets write them."""
+    rows = "".join(f"{name},{score},,\n" for name, score in SCORES.items())
+    (files / "submission.csv").write_text(f"filename,label,,\n{rows}")
+    assert run(files)[0] == 0
+
+
+def test_a_first_line_of_many_columns(files):
+    """Which takes time with its length: a search for each column would take an hour."""
+    names = ",".join(f"c{number}" for number in range(300_000))
+    rows = "".join(f"{name},{score}\n" for name, score in SCORES.items())
+    (files / "submission.csv").write_text(f"filename,label,{names}\n{rows}")
+    assert read_submission(str(files / "submission.csv")) == SCORES
 
 
 def test_as_a_script(files):

@@ -21,9 +21,9 @@ CONTENT = {
     "data": {
         "submission": {"name": "s.csv", "sha256": "0" * 64},
         "labels": [{"name": "l.csv", "sha256": "1" * 64}],
-        "videos": 60,
-        "fake": 40,
-        "real": 20,
+        "videos": 3000,
+        "fake": 2000,
+        "real": 1000,
         "cluster_by": "original",
         "clusters": 20,
         "left_out": {"no_face": 1},
@@ -133,6 +133,9 @@ def test_written_and_read(tmp_path, calibrator):
         ({"calibrator": {**ISOTONIC, "fake_share": [0.0]}}, "must be of one length"),
         ({"bounds": [0.5, 1.0]}, "bounds must have 0 between them"),
         ({"bounds": [-1.0, 1e400]}, "bounds.1: Input should be"),
+        ({"bounds": [-1.0, 3.03]}, "bounds are beyond what so many videos allow"),  # of 1000 real videos log10 of 1001
+        ({"bounds": [-3.33, 1.0]}, "bounds are beyond what so many videos allow"),
+        ({"data": {**CONTENT["data"], "real": 1001}}, "data.fake and data.real must be data.videos together"),
         ({"scores_seen": [0.9, 0.1]}, "scores_seen must rise"),
         ({"scores_seen": [0.1, 1.1]}, "scores_seen.1: Input should be less than or equal to 1"),
         ({"origin": {**CONTENT["origin"], "models": []}}, "origin.models: List should have at least 1 item"),
@@ -146,6 +149,13 @@ def test_damaged_files(tmp_path, changes, message):
         load_calibration(tmp_path / "c.json")
     assert message in str(error.value) and "c.json: is no calibration, or damaged: " in str(error.value)
     assert str(error.value).endswith("; write it again with calibrate.py fit") and "\n" not in str(error.value)
+
+
+def test_a_key_that_is_there_twice(tmp_path):
+    text = json.dumps(CONTENT).replace('"bounds": [-1.0, 1.5]', '"bounds": [-2.0, 2.5], "bounds": [-1.0, 1.5]')
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(InputError, match="or damaged: key bounds is there twice; write it again"):
+        load_calibration(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize(

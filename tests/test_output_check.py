@@ -50,14 +50,30 @@ def test_links(tmp_path):
 
 
 def test_folders(tmp_path, video):
-    check_outputs({"--json": None}, [None], folders={"--plots": tmp_path / "new" / "plots", "--more": None})
+    check_outputs(
+        {"--json": None}, [None], folders={"--plots": (tmp_path / "new" / "plots", ["a.png"]), "--more": (None, ["b"])}
+    )
     assert (tmp_path / "new" / "plots").is_dir()
-    check_outputs({}, [], folders={"--plots": tmp_path / "new"})
+    check_outputs({}, [], folders={"--plots": (tmp_path / "new", [])})
     for path, message in [
         (video, "is an input; choose another place"),
         (f"{video}/plots", "can't be made"),
         (tmp_path / "scores.json", "is written by --json too; choose another place"),
     ]:
         with pytest.raises(OutputError, match=f"^--plots .*{message}"):
-            check_outputs({"--json": tmp_path / "scores.json"}, [video], folders={"--plots": path})
+            check_outputs({"--json": tmp_path / "scores.json"}, [video], folders={"--plots": (path, [])})
     assert not (tmp_path / "scores.json").exists()
+
+
+def test_files_of_a_folder(tmp_path, video):
+    """What is written into it is no input, no other output, no link and no folder."""
+    (tmp_path / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "folder.png").mkdir()
+    for name, message in [
+        ("video.mp4", "video.mp4: is an input; choose another place"),
+        ("scores.json", "scores.json: is written by --json too; choose another place"),
+        ("link.png", "is a link"),
+        ("folder.png", "folder.png: is a folder; name a file"),
+    ]:
+        with pytest.raises(OutputError, match=message):
+            check_outputs({"--json": tmp_path / "scores.json"}, [video], folders={"--plots": (tmp_path, [name])})

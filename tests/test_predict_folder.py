@@ -502,6 +502,8 @@ def test_outputs_never_replace_inputs(tmp_path, face_video, weights_dir, capsys)
     for more in (["--output", str(folder / "v.mp4")], ["--faces-csv", str(weights_dir / "first")]):
         assert "is an input" in fails(capsys, arguments(weights_dir, folder, tmp_path / "s.csv", *more))
     assert (folder / "v.mp4").read_bytes() == before
+    told = fails(capsys, arguments(weights_dir, folder, tmp_path / "s.csv", "--report", str(folder / "new.mp4")))
+    assert "new.mp4: would be one of the videos of --test-dir by its name; choose another name" in told
     for more in (["--faces-csv", str(tmp_path / "s.csv")], ["--faces-csv", str(tmp_path / "s.summary.json")]):
         assert "is written by" in fails(capsys, arguments(weights_dir, folder, tmp_path / "s.csv", *more))
 

@@ -89,6 +89,15 @@ def test_identity_scores_as_the_files_do_and_differs_by_0(finished, folder, weig
     assert told["mean_absolute_change"] == 0 and told["verdicts_changed"] == [] and told["faces_share"] == 1
 
 
+def test_a_variant_that_is_a_link(folder, labels, weights_dir, tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / IDENTITY).symlink_to(tmp_path / "elsewhere")
+    assert robustness.main(arguments(folder, labels, weights_dir, tmp_path / "out")) == 1
+    assert f"{IDENTITY}: is a link" in capsys.readouterr().err
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
 def test_figures_are_those_of_the_predictions(finished):
     rows = {row["variant"]: row for row in read_csv(finished / "robustness.csv")}
     assert list(rows) == [IDENTITY, "crf40"]

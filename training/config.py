@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationError, create_model
 
 from runtime import limits
-from runtime.files import read_json
+from runtime.files import read_json, without_twins
 from systems import registry
 from systems.config import LARGEST, ConfigError, Strict, Switch, number, one_of, refuse, whole_number
 from training.optimizers import OPTIMIZERS
@@ -69,7 +69,7 @@ def read_config(path: str | os.PathLike) -> Any:
     path = os.fspath(path)
     file = path if os.path.lexists(path) else _PROJECT / path
     try:
-        content = read_json(file, limits.CONFIG, make_object=_without_twins)
+        content = read_json(file, limits.CONFIG, make_object=without_twins)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror}); --config must name a file in configs/") from error
     except ValueError as error:
@@ -148,11 +148,3 @@ def _are_numbers(value: Any, depth: int = 2) -> bool:
     if isinstance(value, list):
         return depth > 0 and all(_are_numbers(each, depth - 1) for each in value)
     return type(value) in (int, float) and abs(value) <= LARGEST
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict:
-    names = [name for name, _ in pairs]
-    twins = {name for name in names if names.count(name) > 1}
-    if twins:
-        raise ValueError(f"key {min(twins)} is there twice")
-    return dict(pairs)
