@@ -3,7 +3,8 @@
 #   [SYSTEM=seferbekov] ./predict_submission.sh DIR CSV [flags of predict_folder.py]
 # With SYSTEM=all: with each system whose weights are there, one after the other, and CSV gets the mean of their scores
 # and a column for each (combine_submissions.py). submission.csv is then made of submission.seferbekov.csv and so on, and
-# files that flags name become each system's own in the same way; --report's own name goes to the page of all of them.
+# files that flags name become each system's own in the same way (--case c.json: c.medics.json); --report's own name goes
+# to the page of all of them.
 #   WEIGHTS_DIR   the folder with the weights (default: weights, beside this script)
 # The same command goes on where it stopped.
 set -euo pipefail
@@ -30,14 +31,14 @@ flags_for() { # SYSTEM FLAGS...
     flags=() report=
     for word in "${@:2}"; do
         case $before in
-            --report | --faces-csv | --tracks-csv | --intervals-csv)
+            --report | --faces-csv | --tracks-csv | --intervals-csv | --case)
                 if [ "$before" = --report ]; then report=$word; fi
                 name_for "$1" "$word"
                 word=$named
                 ;;
             *)
                 case $word in
-                    --report=* | --faces-csv=* | --tracks-csv=* | --intervals-csv=*)
+                    --report=* | --faces-csv=* | --tracks-csv=* | --intervals-csv=* | --case=*)
                         if [ "${word%%=*}" = --report ]; then report=${word#*=}; fi
                         name_for "$1" "${word#*=}"
                         word=${word%%=*}=$named

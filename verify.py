@@ -11,6 +11,8 @@ about, and says how. With --rerun some videos are scored again, and may move as 
 """
 
 import argparse
+import contextlib
+import io
 import itertools
 import os
 import sys
@@ -21,6 +23,7 @@ import runtime.environment  # noqa: F401  it says what to do where the others ca
 import torch
 from tqdm import tqdm
 
+import predict_folder
 from inference.c2pa_manifests import manifest_reader
 from inference.case import Case, first_difference, read_case
 from inference.case_check import Check, Places, check_case, path_in, size_of
@@ -68,7 +71,10 @@ def verify(args: argparse.Namespace, ranks: Ranks) -> int:
     for line in [*changes(case), *manifests(case, places)]:
         print(printable(f"note: {line}"))
     if args.rerun:
-        failed += tell(again(case, places, args.rerun, args.seed))
+        try:
+            failed += tell(again(case, places, args.rerun, args.seed))
+        except InputError as error:
+            raise InputError(f"{args.case}: {error}") from error
     print(f"differs: {failed} of what was looked at" if failed else "nothing differs")
     return int(bool(failed))
 
@@ -136,11 +142,22 @@ def manifests(case: Case, places: Places) -> list[str]:
 def again(case: Case, places: Places, count: int, seed: int) -> list[Check]:
     """Score some videos again."""
     chosen, plan = choose_videos(case, count, seed), plan_rerun(case, places)
+    check_flags(plan.flags)
     print(printable(f"scoring again, by seed {seed}: {', '.join(video.video for video in chosen)}"))
     print(f"their scores may move by {plan.tolerance}", flush=True)
     for note in plan.notes:
         print(printable(f"note: {note}"))
     return list(rerun(case, places, chosen, plan))
+
+
+def check_flags(flags: list[str]) -> None:
+    """Raises InputError for those that predict_folder.py does not take: it would tell all that it takes first."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            predict_folder.parse_args([*flags, "--test-dir=."])
+    except SystemExit as stop:
+        raise InputError(f"repeat: {told.getvalue().partition(': error: ')[2].strip()}") from stop
 
 
 if __name__ == "__main__":

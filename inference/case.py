@@ -112,7 +112,7 @@ def read_case(path: str | os.PathLike) -> Case:
             raise InputError(f"{path}: was changed after it was written: its content does not fit its seal")
         content = json.loads(data)
         del content["seal"]
-        return Case(**content)
+        case = Case(**content)
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); name a case file") from error
     except ValidationError as error:
@@ -120,6 +120,21 @@ def read_case(path: str | os.PathLike) -> Case:
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; it is no case file") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: is no case file ({error})") from error
+    if contradiction := _contradiction(case):
+        raise InputError(f"{path}: {contradiction}; it is no case file")
+    return case
+
+
+def _contradiction(case: Case) -> str | None:
+    """What no run can have written, though each value is of its kind."""
+    seen = set()
+    for video in case.videos:
+        if video.video in seen:
+            return f"videos: {video.video!r:.80} is there twice"
+        if video.environment is not None and video.environment not in case.environments:
+            return f"videos: {video.video!r:.80}: environment {video.environment!r:.40} is none of environments"
+        seen.add(video.video)
+    return None
 
 
 def first_difference(case: Case, other: Case) -> str | None:

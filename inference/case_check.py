@@ -8,14 +8,14 @@ import reprlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
-from inference.case import CASE, ELSEWHERE, PROJECT, WEIGHTS, Case, CaseFile, CaseJournal, Content
+from inference.case import CASE, ELSEWHERE, WEIGHTS, Case, CaseFile, CaseJournal, Content
 from inference.pipeline import NO_FACE, OK
 from runtime import limits
 from runtime.digests import digest_of
 from runtime.files import open_file, read_file
-from runtime.journal import chained_lines
+from runtime.journal import UNCHAINED, chained_lines
 from runtime.source_tree import ROOT
 
 _SUBMISSION = "--output"
@@ -50,19 +50,31 @@ class Places:
         return self.weights or case.run.weights_folder
 
     def of_file(self, case: Case, file: CaseFile) -> str:
-        """A file; one that is not where it was is looked for beside the case."""
-        folders = {WEIGHTS: self.weights_of(case), PROJECT: str(ROOT), CASE: self.case, ELSEWHERE: ""}
-        path = os.path.join(folders[file.of], file.path)
-        beside = os.path.join(self.case, os.path.basename(file.path))
-        return beside if file.of in (CASE, ELSEWHERE) and not os.path.lexists(path) else path
+        """A file. One of the case, or from elsewhere, that is not where it was is looked for beside the case."""
+        if file.of in (CASE, ELSEWHERE):
+            return self.beside_case(file.path)
+        return os.path.join(self.weights_of(case) if file.of == WEIGHTS else ROOT, file.path)
+
+    def of_weight(self, case: Case, file: CaseFile) -> str:
+        """A checkpoint. One that was named by a path out of the folder of the weights, and is not there, is looked for
+        in that folder too, as a case that is handed on has all of them in one."""
+        path = self.of_file(case, file)
+        handed_on = os.path.join(self.weights_of(case), os.path.basename(file.path))
+        return handed_on if not os.path.lexists(path) and os.path.lexists(handed_on) else path
+
+    def beside_case(self, path: str) -> str:
+        """What lay at a path from the case's folder: there, else in that folder itself."""
+        there = os.path.join(self.case, path)
+        return there if os.path.lexists(there) else os.path.join(self.case, os.path.basename(path))
 
 
 def check_case(case: Case, places: Places, passing: Callable[[int], object] = lambda count: None) -> Iterator[Check]:
     """Everything that the case names, in the order in which it came about. `passing` is told of the bytes as they are
     read."""
-    for kind, files in (("weights", case.weights), ("input", case.inputs)):
-        for file in files:
-            yield _check(kind, file.what, places.of_file(case, file), file, passing)
+    for file in case.weights:
+        yield _check("weights", file.what, places.of_weight(case, file), file, passing)
+    for file in case.inputs:
+        yield _check("input", file.what, places.of_file(case, file), file, passing)
     for video in case.videos:
         path = path_in(places.videos_of(case), video.video)
         if path is None:
@@ -116,17 +128,18 @@ def _difference(path: str, was: Content, passing: Callable[[int], object]) -> st
 
 
 def _check_journal(journal: CaseJournal, places: Places) -> Check:
-    path = os.path.join(places.case, journal.path)
-    return Check(kind="journal", name=journal.path, problem=_journal_difference(path, journal))
+    problem = _journal_difference(places.beside_case(journal.path), journal)
+    return Check(kind="journal", name=journal.path, problem=problem)
 
 
 def _journal_difference(path: str, was: CaseJournal) -> str | None:
-    """Lines that came later, by runs that went on, are fine where they are chained to those before."""
-    lines, chain = 0, None
+    """The case is written when the run has ended: nothing may follow the lines that it knows."""
+    lines, chain = 0, UNCHAINED
     try:
         with open_file(path, sys.maxsize) as file:
-            for lines, (_, _, link) in enumerate(chained_lines(file), start=1):
-                chain = link if lines == was.lines else chain
+            more = os.fstat(file.fileno()).st_size
+            for line, _, link in islice(chained_lines(file), was.lines):
+                lines, chain, more = lines + 1, link, more - len(line)
     except FileNotFoundError:
         return f"{path}: is not there"
     except OSError as error:
@@ -137,6 +150,8 @@ def _journal_difference(path: str, was: CaseJournal) -> str | None:
         return f"{path}: has {lines} lines, and had {was.lines}"
     if chain != was.chain:
         return f"{path}: the chain of its first {was.lines} lines is {chain}, and was {was.chain}: it was written anew"
+    if more:
+        return f"{path}: has {more} bytes after its first {was.lines} lines, which were all: a later run's, or added"
     return None
 
 

@@ -1,5 +1,6 @@
 """Some videos of a case scored again, by the command that made it, and compared within what its engine promises."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -14,23 +15,27 @@ from typing import Any
 import torch
 
 from engines.choice import usable_engines
-from inference.case import Case, CaseVideo, read_case
+from inference.case import WEIGHTS, Case, CaseVideo, read_case
 from inference.case_check import Check, Places, path_in
 from inference.pipeline import NO_FACE, OK
 from runtime.errors import InputError
 from runtime.source_tree import ROOT
-from systems.registry import DEFAULT, options_of
+from systems.registry import DEFAULT, option_names, options_of
 
 # How far the score of a video may move between two machines, by precision: above the largest moves that were measured
 # between engines, and between them and the published pipelines (docs/figures.md, docs/gpu.md, benchmarks/README.md).
 TOLERANCES = {"fp32": 0.001, "fp16": 0.01, "bf16": 0.025}
+_CHOSEN = ("device", "precision", "engine", "batch_size")
+# of a flag: together far less than the 2 MB that Linux lets a command have
+_MOST_VALUES = 200
+_LONGEST_WORD = 4200  # bytes: a path has 4095 at most
 _OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 def repeatable(args: Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The flags of predict_folder.py that make the same scores again, by their names in `args`: what was chosen by
     itself is named, as `settings` has it."""
-    chosen = {name: settings[name] for name in ("device", "precision", "engine", "batch_size")}
+    chosen = {name: settings[name] for name in _CHOSEN}
     return {"system": settings.get("system", DEFAULT), "models": args.models, **chosen, **options_of(args)}
 
 
@@ -47,10 +52,14 @@ class Plan:
 def plan_rerun(case: Case, places: Places) -> Plan:
     """By what was recorded, as far as it can be had on this machine. Raises InputError for a case that does not fit."""
     asked = case.repeat
+    if strange := [name for name in asked if name not in {"system", "models", *_CHOSEN, *option_names()}]:
+        raise InputError(f"repeat.{strange[0]:.80}: is no flag by which scores are made")
     precision, engine, device = (str(asked.get(name)) for name in ("precision", "engine", "device"))
     if precision not in TOLERANCES:
         raise InputError(f"repeat.precision: {precision[:40]!r}: not one of {', '.join(TOLERANCES)}")
-    flags = {name: asked.get(name) for name in ("system", "models", "batch_size")} | options_of(Namespace(**asked))
+    flags = {name: value for name, value in asked.items() if name not in ("device", "precision", "engine")}
+    if isinstance(asked.get("models"), list):
+        flags["models"] = _models(case, places)
     for file in case.inputs:
         option = file.what.removeprefix("--").replace("-", "_")
         if option in flags:
@@ -72,6 +81,16 @@ def plan_rerun(case: Case, places: Places) -> Plan:
     return Plan(flags=given, tolerance=TOLERANCES[precision], notes=notes)
 
 
+def _models(case: Case, places: Places) -> list[str]:
+    """The checkpoints by names that can be given again: those that are not in the folder of the weights by where they
+    are now, and one that begins with a dash so that it is no flag."""
+    elsewhere = {
+        file.what: os.path.abspath(places.of_weight(case, file)) for file in case.weights if file.of != WEIGHTS
+    }
+    names = [elsewhere.get(str(name), str(name)) for name in case.repeat["models"]]
+    return [os.path.join(os.curdir, name) if name.startswith("-") else name for name in names]
+
+
 def choose_videos(case: Case, count: int, seed: int) -> list[CaseVideo]:
     """Some of the videos that could be read, by seed and name alone."""
 
@@ -91,8 +110,12 @@ def rerun(case: Case, places: Places, videos: Sequence[CaseVideo], plan: Plan) -
         for video in videos:
             path = path_in(places.videos_of(case), video.video)
             if path is None:
-                raise InputError(f"{video.video}: is no name of a file")
-            os.symlink(os.path.abspath(path), links / video.video)
+                raise InputError(f"videos: {video.video!r:.80}: is no name of a file")
+            try:
+                os.symlink(os.path.abspath(path), links / video.video)
+            except (OSError, ValueError) as error:  # too long a name, or one that is no text
+                reason = getattr(error, "strerror", None) or error
+                raise InputError(f"videos: {video.video!r:.80}: can't be scored again ({reason})") from error
         command = [sys.executable, str(ROOT / "predict_folder.py"), *plan.flags, *_flag("test_dir", str(links))]
         command += [*_flag("output", f"{folder}/again.csv"), *_flag("case", str(made))]
         alone = {name: value for name, value in os.environ.items() if name not in _OF_TORCHRUN}
@@ -115,13 +138,24 @@ def _moved(video: CaseVideo, again: CaseVideo | None, tolerance: float) -> str |
 
 
 def _flag(name: str, value: Any) -> list[str]:
-    """As the command takes it: a switch, one value, or several. Raises InputError for what would be another flag."""
+    """As the command takes it: a switch, one value, or several. Raises InputError for what can't be given, or would be
+    another flag."""
     flag = f"--{name.replace('_', '-')}"
     if value is True:
         return [flag]
     if not isinstance(value, list):
-        return [f"{flag}={value}"]
-    values = [str(each) for each in value]
+        return [_word(name, f"{flag}={value}")]
+    values = [_word(name, str(each)) for each in value]
     if not values or any(each.startswith("-") for each in values):
         raise InputError(f"repeat.{name}: {values!r:.80}: no values of that flag")
+    if len(values) > _MOST_VALUES:
+        raise InputError(f"repeat.{name}: has {len(values)} values, more than the {_MOST_VALUES} that it may have")
     return [flag, *values]
+
+
+def _word(name: str, word: str) -> str:
+    """Raises InputError for what no command can be given."""
+    with contextlib.suppress(UnicodeEncodeError):
+        if b"\0" not in (given := os.fsencode(word)) and len(given) <= _LONGEST_WORD:
+            return word
+    raise InputError(f"repeat.{name}: {word!r:.80}: too long for a command, or no text that it can be given")

@@ -26,6 +26,7 @@ but for half-fake ones.
 """
 
 import argparse
+import contextlib
 import os
 import shlex
 import string
@@ -56,6 +57,8 @@ from runtime.workers import Crash, WorkerPool
 
 _SETTINGS = ".sample_data.json"
 _SIZES = (160, 4096)  # smaller ones leave MTCNN too little of the face; larger ones take gigabytes
+# a slip of the keyboard must not fill the disk: 100000 frames are 55 minutes, the whole DFDC has 50 parts
+_MOST_PARTS, _MOST_ORIGINALS, _MOST_FAKES, _MOST_FRAMES = 100, 1000, 20, 100000
 _LEAST_ROOM = 100  # pixels of the width for each of several people: their faces are half as wide
 _MIXED = "mixed"
 
@@ -64,12 +67,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make a small data root in the format of the DFDC")
     arg = parser.add_argument
     arg("--root-dir", required=True, metavar="DIR", help="where to make it; parts that are there stay")
-    arg("--parts", type=positive, default=2, metavar="N", help="part folders (default: 2)")
-    arg("--originals", type=positive, default=4, metavar="N", help="real videos of each part (default: 4)")
-    arg("--fakes", type=whole(0), default=1, metavar="N", help="fakes of each real video (default: 1)")
-    arg("--frames", type=positive, default=60, metavar="N", help=f"of each video, {RATE} a second (default: 60)")
-    arg("--width", type=_size, default=640, metavar="PIXELS", help="of the videos (default: 640)")
-    arg("--height", type=_size, default=360, metavar="PIXELS", help="of the videos (default: 360)")
+    for flag, least, most, usual, what in (
+        ("--parts", 1, _MOST_PARTS, 2, "part folders"),
+        ("--originals", 1, _MOST_ORIGINALS, 4, "real videos of each part"),
+        ("--fakes", 0, _MOST_FAKES, 1, "fakes of each real video"),
+        ("--frames", 1, _MOST_FRAMES, 60, f"of each video, {RATE} a second"),
+    ):
+        told = f"{what}, at most {most} (default: {usual})"
+        arg(flag, type=whole(least, most), default=usual, metavar="N", help=told)
+    for flag, usual in (("--width", 640), ("--height", 360)):
+        told = f"of the videos, even, {_SIZES[0]} to {_SIZES[1]} (default: {usual})"
+        arg(flag, type=_size, default=usual, metavar="PIXELS", help=told)
     arg("--flicker", type=positive, default=1, metavar="N", help="times as unsteady fakes as usual (default: 1)")
     arg("--people", type=int, choices=range(1, MOST_PEOPLE + 1), default=1, help="in each video (default: 1)")
     arg(
@@ -161,12 +169,11 @@ def make_data_root(
                 bar.update(len(films))
                 continue
             _make_folder(folder, Path(root))
-            for film in films:
-                remove_leftovers(film.path)
-            for film, shown in _render_all(films, workers):
-                if is_told:
-                    metadata[film.path.name] |= {"movement": film.settings["movement"], "people": shown}
-                bar.update()
+            with _without_leftovers(films), contextlib.closing(_render_all(films, workers)) as rendered:
+                for film, shown in rendered:
+                    if is_told:
+                        metadata[film.path.name] |= {"movement": film.settings["movement"], "people": shown}
+                    bar.update()
             _write_json(folder / METADATA, metadata, Path(root))
     return made
 
@@ -214,6 +221,23 @@ class _Film:
     settings: dict
 
 
+@contextlib.contextmanager
+def _without_leftovers(films: list[_Film]) -> Iterator[None]:
+    """Nothing lies beside the films that a process did not finish: one of an earlier run, or one that is stopped in
+    the block, as another run may never come to remove it."""
+
+    def remove() -> None:
+        for film in films:
+            remove_leftovers(film.path)
+
+    remove()
+    try:
+        yield
+    except BaseException:
+        remove()
+        raise
+
+
 _Rendered = tuple[_Film, list[dict]]  # and the people that it shows
 
 
@@ -221,10 +245,12 @@ def _render_all(films: list[_Film], workers: int) -> Iterator[_Rendered]:
     if workers == 1:
         yield from map(_render, films)
         return
-    for result in WorkerPool(_renderer, workers, preload=["preprocessing.make_sample_data"]).run(films):
-        if isinstance(result, Crash):
-            raise UserError(f"{result.item.path}: {result.reason}")
-        yield result
+    pool = WorkerPool(_renderer, workers, preload=["preprocessing.make_sample_data"])
+    with contextlib.closing(pool.run(films)) as results:
+        for result in results:
+            if isinstance(result, Crash):
+                raise UserError(f"{result.item.path}: {result.reason}")
+            yield result
 
 
 def _renderer() -> Callable[[_Film], _Rendered]:

@@ -11,11 +11,13 @@ import pickletools
 import re
 import struct
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 _MOST_HEADER = 1 << 22  # bytes of a safetensors file's: the largest networks here have a twentieth
 METADATA = "__metadata__"  # among the names of a safetensors file's tensors
 _MOST_RECORDS = 1 << 20
+_CHUNK = 1 << 20  # bytes that are summed at a time
 _LEGACY_PICKLES = 5  # magic number, protocol, the system's sizes, the content, keys of storages
 
 # what torch.save names for tensors of every kind, and for NumPy's scalars; others run code, or make memory of a number
@@ -29,16 +31,26 @@ _NOTES = {"BINPUT", "LONG_BINPUT"}  # they leave the stack as it is
 
 _ZIP = b"PK\x03\x04"
 _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_NAME_LENGTHS = 26  # from a record's beginning: how long its name and an extra field are, which its content follows
 _END_SIZE, _END_64_SIZE, _LOCATOR_64_SIZE = 22, 56, 20
 
 
-def check_file(file: BinaryIO) -> None:
-    """Leaves the file at its beginning. Raises pickle.UnpicklingError for what must not be loaded, and other exceptions
-    for what is no checkpoint."""
+class DamagedRecord(ValueError):
+    """A record is not what was written; the message says which."""
+
+
+def check_file(file: BinaryIO, *, whole: bool = True) -> None:
+    """Leaves the file at its beginning. Raises pickle.UnpicklingError for what must not be loaded, DamagedRecord, and
+    other exceptions for what is no checkpoint.
+
+    The records of a zip file are held against their CRC-32, which PyTorch's reader does not look at; without `whole`
+    only what is unpickled. A sum of 0 is none: PyTorch writes it where `torch.serialization.set_crc32_options(False)`
+    or `skip_data` was used. The older format has no sums.
+    """
     size = file.seek(0, 2)
     file.seek(0)
     if file.read(4) == _ZIP:
-        _check_zip(file, size)
+        _check_zip(file, size, whole)
     elif size:
         file.seek(0)
         try:
@@ -78,7 +90,7 @@ def safetensors_header(file: BinaryIO) -> dict[str, Any] | None:
     return header
 
 
-def _check_zip(file: BinaryIO, size: int) -> None:
+def _check_zip(file: BinaryIO, size: int, whole: bool) -> None:
     _check_end(file, size)
     with zipfile.ZipFile(file) as records:
         entries = records.infolist()
@@ -87,9 +99,25 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         if len(entries) > _MOST_RECORDS or sum(entry.file_size for entry in entries) > size:
             raise pickle.UnpicklingError("records that are larger than the file")
         for entry in entries:
-            if entry.filename.endswith("/data.pkl"):
+            is_pickle = entry.filename.endswith("/data.pkl")
+            if whole or is_pickle:
+                _check_sum(file, entry)
+            if is_pickle:
                 with records.open(entry) as content:
                     _check_pickle(content)
+
+
+def _check_sum(file: BinaryIO, entry: zipfile.ZipInfo) -> None:
+    """Afterwards a record without a sum has one, as zipfile would not read it otherwise."""
+    file.seek(entry.header_offset + _NAME_LENGTHS)
+    file.seek(sum(struct.unpack("<2H", file.read(4))), 1)
+    found, left = 0, entry.file_size
+    while left and (part := file.read(min(_CHUNK, left))):
+        found, left = zlib.crc32(part, found), left - len(part)
+    if entry.CRC and found != entry.CRC:
+        name = entry.filename.partition("/")[2]  # without the folder that PyTorch puts all of them in
+        raise DamagedRecord(f"record {name:.60} does not fit its checksum")
+    entry.CRC = found
 
 
 def _check_end(file: BinaryIO, size: int) -> None:

@@ -4,8 +4,8 @@ A line counts once its newline is there, so a run killed at any moment loses at 
 
 Lines are chained: each ends with "chain", the SHA-256 (hexadecimal) of the chain before it, itself as text, 64 zeros
 before the first line, followed by the line's bytes without ", "chain": ...". A line that was changed, moved or taken
-out breaks it. Lines of older versions have no chain: they count as they are, and the next link covers them, whole and
-with their newline.
+out breaks it. Lines of older versions have no chain: they count as they are, and the first link covers them, whole and
+with their newline. After a line with a chain each one has it.
 """
 
 import errno
@@ -117,7 +117,7 @@ class Journal:
 def chained_lines(file: BinaryIO) -> Iterator[tuple[bytes, dict, str]]:
     """Each finished line of a journal, its record without the chain, and the chain after it. Raises ValueError at a
     line that can't be what was written: too long, no object of JSON, or one that the chain does not fit."""
-    chain = UNCHAINED
+    chain, begun = UNCHAINED, False
     while (line := file.readline(limits.JOURNAL_LINE)).endswith(b"\n"):
         try:
             record = json.loads(line)
@@ -126,6 +126,9 @@ def chained_lines(file: BinaryIO) -> Iterator[tuple[bytes, dict, str]]:
         if not isinstance(record, dict):
             raise ValueError("not an object")
         link = _LINK.search(line)
+        if begun and not link:
+            raise ValueError("it has no chain, and the line before it has")
+        begun = link is not None
         chain = _link(chain, line[: link.start()] + b"}" if link else line)
         if record.pop(_CHAIN, None) != (chain if link else None):
             raise ValueError("the chain is broken")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from runtime.checkpoint_files import SafetensorsDamage, check_file, safetensors_header
+from runtime.checkpoint_files import DamagedRecord, SafetensorsDamage, check_file, safetensors_header
 from runtime.errors import UserError
 from runtime.files import open_file
 from systems.safetensors_files import checkpoint_of
@@ -63,7 +63,7 @@ def read_checkpoint(path: str | os.PathLike, *, weights: bool = True) -> dict[st
             header = safetensors_header(file)
             if header is not None:
                 return checkpoint_of(file, header, weights=weights)
-            check_file(file)
+            check_file(file, whole=weights)
             with contextlib.nullcontext() if weights else torch.serialization.skip_data():
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -73,6 +73,8 @@ def read_checkpoint(path: str | os.PathLike, *, weights: bool = True) -> dict[st
     except SafetensorsDamage as error:
         reason = f"is a damaged safetensors file ({shown(str(error))}); copy or export it again"
         raise CheckpointError(path, reason) from error
+    except DamagedRecord as error:
+        raise CheckpointError(path, f"is damaged ({error}); download or copy it again") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             path,

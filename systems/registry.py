@@ -53,8 +53,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Those of them that were given."""
-    names = {"strategy"}.union(*(_module(system).OPTIONS for system in SYSTEMS))
+    names = option_names()
     return {name: value for name, value in vars(args).items() if name in names and value is not None}
+
+
+def option_names() -> set[str]:
+    """All of them, by their names in what argparse makes."""
+    return {"strategy"}.union(*(_module(system).OPTIONS for system in SYSTEMS))
 
 
 def system_of(folder: str, names: Sequence[str]) -> str:

@@ -118,6 +118,37 @@ def test_a_folder_that_moved_as_a_whole(made, tmp_path):
     assert problems(path, videos=str(tmp_path / "new videos"), weights=str(tmp_path / "new weights")) == {}
 
 
+def test_a_case_apart_from_its_outputs(made, tmp_path):
+    """Handed on in one folder: outputs and journal, which lay elsewhere, are beside it."""
+    path, given = made
+    apart = tmp_path / "cases" / "s.case.json"
+    apart.parent.mkdir()
+    given["outputs"]["case of --output"] = str(apart)
+    write_case(apart, **given)
+    assert read_case(apart).run.journal.path == "../out/s.0.jsonl" and problems(apart) == {}
+    apart.rename(path)
+    assert problems(path) == {}
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    assert problems(tmp_path / "elsewhere" / path.name) == {}
+
+
+def test_a_weight_that_was_named_by_its_whole_path(made, tmp_path):
+    """It is looked for in the folder of the weights, where all are when a case is handed on."""
+    path, given = made
+    apart = tmp_path / "apart" / "model"
+    apart.parent.mkdir()
+    apart.write_bytes(b"weights")
+    given["weights"] = [Checkpoint(name=str(apart), path=str(apart), digest=digest_of(apart))]
+    write_case(path, **given)
+    assert read_case(path).weights[0].of == "elsewhere"
+    assert problems(path) == {}
+    apart.unlink()
+    assert problems(path, weights=str(tmp_path / "weights")) == {}
+    (tmp_path / "weights" / "model").write_bytes(b"Weights")
+    assert "weights/model: was changed" in problems(path, weights=str(tmp_path / "weights"))[str(apart)]
+    assert f"{path.parent}/model: is not there" in problems(path, weights=str(path.parent))[str(apart)]
+
+
 def test_settings_that_changed(made, tmp_path):
     path, _ = made
     (tmp_path / "settings.json").write_text("[]")
@@ -183,6 +214,24 @@ def test_sealed_and_no_case(made, change, message):
     content = json.loads(path.read_text())
     del content["seal"]
     sealed(path, json.dumps({**content, **change}, indent=1))
+    with pytest.raises(InputError, match=rf"s\.case\.json: {message}.*it is no case file"):
+        read_case(path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda videos: videos.append(videos[0]), "videos: 'a,b.mp4' is there twice"),
+        (lambda videos: videos[0].update(environment="0" * 16), "videos: 'a,b.mp4': environment '0+' is none of"),
+    ],
+    ids=["twice", "environment"],
+)
+def test_sealed_and_no_run_wrote_it(made, change, message):
+    path, _ = made
+    content = json.loads(path.read_text())
+    del content["seal"]
+    change(content["videos"])
+    sealed(path, json.dumps(content, indent=1))
     with pytest.raises(InputError, match=rf"s\.case\.json: {message}.*it is no case file"):
         read_case(path)
 

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import tracemalloc
 import zipfile
 
@@ -51,6 +52,43 @@ def test_sound_files(tmp_path, data):
     (tmp_path / "file").write_bytes(data)
     content = read_checkpoint(tmp_path / "file")
     assert torch.equal(content["state_dict"]["fc.weight"], torch.arange(1000.0)) and content["bce_best"] == 0.5
+
+
+def places_of(data):
+    """Where the content of each record begins, by its name."""
+    with zipfile.ZipFile(io.BytesIO(data)) as records:
+        entries = records.infolist()
+    lengths = {entry: struct.unpack_from("<2H", data, entry.header_offset + 26) for entry in entries}
+    return {entry.filename.partition("/")[2]: entry.header_offset + 30 + sum(lengths[entry]) for entry in entries}
+
+
+@pytest.mark.parametrize("name", ["data.pkl", "data/0", "data/1", "version"])
+@pytest.mark.parametrize("put", [lambda data: data, lambda data: rewritten(data, None)], ids=["PyTorch", "Python"])
+def test_a_bit_of_a_record(tmp_path, name, put):
+    """PyTorch's reader would take it, and score with other weights."""
+    data = bytearray(put(saved()))
+    data[places_of(data)[name]] ^= 1
+    said = f"is damaged (record {name} does not fit its checksum); download or copy it again"
+    assert refusal(tmp_path, data) == f"{tmp_path / 'file'}: {said}"
+
+
+def test_weights_that_are_not_read_are_not_summed(tmp_path):
+    """A file that is only asked what it is of must not be read twice."""
+    data = bytearray(saved())
+    data[places_of(data)["data/0"]] ^= 1
+    (tmp_path / "file").write_bytes(data)
+    assert read_checkpoint(tmp_path / "file", weights=False)["bce_best"] == 0.5
+
+
+def test_a_file_without_sums(tmp_path):
+    """What a user wrote faster is read as it is."""
+    torch.serialization.set_crc32_options(False)
+    try:
+        data = saved()
+    finally:
+        torch.serialization.set_crc32_options(True)
+    (tmp_path / "file").write_bytes(data)
+    assert torch.equal(read_checkpoint(tmp_path / "file")["state_dict"]["fc.weight"], torch.arange(1000.0))
 
 
 def test_compressed_records_are_refused_before_they_grow(tmp_path):

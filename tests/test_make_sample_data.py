@@ -20,6 +20,7 @@ from preprocessing.made_motion import Walk, draw_walks
 from preprocessing.made_videos import MadeVideo
 from preprocessing.make_sample_data import main, make_data_root
 from runtime.errors import InputError
+from runtime.files import temporary_name
 from systems.seferbekov.dataset import read_diff
 from tests.media import opencv_frames
 
@@ -189,6 +190,18 @@ def test_temporary_files_of_others_stay(tmp_path):
     assert run(tmp_path) == 0 and (part / ".precious.tmp").exists()
 
 
+def test_what_a_stopped_run_has_begun_is_removed(tmp_path, monkeypatch):
+    """Another run may have other settings, and never come to it."""
+
+    def stop(film):
+        temporary_name(film.path).touch()  # as a worker that was killed leaves it
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(make_sample_data, "_render", stop)
+    assert run(tmp_path, workers=1) == 130
+    assert list((tmp_path / "dfdc_train_part_0").iterdir()) == []
+
+
 def test_a_part_that_is_there(tmp_path, capsys):
     part = tmp_path / "dfdc_train_part_1"
     part.mkdir()
@@ -234,9 +247,14 @@ def test_a_full_disk_as_ffmpeg_tells_it(tmp_path, capsys, monkeypatch):
     "flag",
     [
         "--parts=0",
+        "--parts=101",
         "--originals=-1",
+        "--originals=1001",
         "--fakes=x",
+        "--fakes=21",
         "--frames=0",
+        "--frames=100001",
+        "--frames=999999999999",
         "--width=161",
         "--height=158",
         "--height=9000",

@@ -29,7 +29,7 @@ import argparse, json, pathlib, signal, sys, time
 sys.path.insert(0, ROOT)
 from runtime.command import run_command
 parser = argparse.ArgumentParser()
-for flag in ("--system", "--weights-dir", "--test-dir", "--output", "--report", "--faces-csv"):
+for flag in ("--system", "--weights-dir", "--test-dir", "--output", "--report", "--faces-csv", "--case"):
     parser.add_argument(flag)
 parser.add_argument("--models", nargs="+")
 args, others = parser.parse_known_args()
@@ -107,6 +107,13 @@ def test_all_systems(fake):
     assert row[0] == "a.mp4" and [float(cell) for cell in row[1:]] == pytest.approx([0.6, 0.9, 0.6, 0.3])
     assert "systems disagree" in (fake / "out" / "my page.html").read_text()
     assert "left out" not in done.stdout and "systems disagree: a.mp4" in done.stdout
+
+
+@pytest.mark.parametrize("flag", [("--case", "cases/c.case.json"), ("--case=cases/c.case.json",)])
+def test_each_system_has_a_case(fake, flag):
+    """None is written over by the system after it."""
+    assert run(fake, *flag).returncode == 0
+    assert [call["case"] for call in calls(fake)] == [f"cases/c.case.{system}.json" for system in SYSTEMS]
 
 
 def test_weights_that_are_not_there(fake):

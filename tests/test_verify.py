@@ -166,10 +166,29 @@ def test_every_line_of_the_journal(moved, capsys):
         assert f"{path.name}: line {number} is not what was written (" in capsys.readouterr().out
 
 
-def test_a_journal_that_was_cut_written_anew_or_goes_on(moved, capsys):
+@pytest.mark.parametrize("kind", ["garbage", "zeros", "empty", "unchained", "chained"])
+def test_what_was_added_to_a_journal(moved, capsys, kind):
+    """A case is written when the run has ended, so nothing may follow, not even what a run would pass over."""
     path = journal_of(moved)
-    whole = path.read_bytes()
-    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    size = path.stat().st_size
+    last = json.loads(path.read_bytes().splitlines()[-1])
+    del last["chain"]
+    copy = json.dumps({**last, "score": 0.875}).encode() + b"\n"
+    if kind == "chained":
+        journal = Journal(path, busy="", remedy="")
+        journal.add({"number": 7})
+        journal.close()
+    else:
+        added = {"garbage": b"\xff{", "zeros": bytes(9), "empty": b"{}\n", "unchained": copy}[kind]
+        path.write_bytes(path.read_bytes() + added)
+    assert check(moved) == 1
+    more = path.stat().st_size - size
+    assert f"{path.name}: has {more} bytes after its first 5 lines, which were all" in capsys.readouterr().out
+
+
+def test_a_journal_that_was_cut_or_written_anew(moved, capsys):
+    path = journal_of(moved)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     assert check(moved) == 1
     assert f"{path.name}: has 4 lines, and had 5" in capsys.readouterr().out
     journal = Journal(path, busy="", remedy="", overwrite=True)
@@ -178,11 +197,6 @@ def test_a_journal_that_was_cut_written_anew_or_goes_on(moved, capsys):
     journal.close()
     assert check(moved) == 1
     assert "the chain of its first 5 lines is " in capsys.readouterr().out
-    path.write_bytes(whole)
-    journal = Journal(path, busy="", remedy="")
-    journal.add({"number": 7})
-    journal.close()
-    assert check(moved) == 0
 
 
 def test_a_byte_of_the_case(moved, capsys):
@@ -279,24 +293,64 @@ def test_a_score_that_was_changed_in_every_file(moved, capfd):
 @pytest.mark.parametrize(
     "name, value, message",
     [
-        ("models", ["first", "--output=/tmp/x"], "repeat.models: "),
         ("models", [], "repeat.models: "),
+        ("models", ["x\0y"], "repeat.models: "),
+        ("models", ["x\ud800y"], "repeat.models: "),
+        ("models", ["x" * 5000], "repeat.models: "),
+        ("models", ["x" * 200] * 20000, "repeat.models: has 20000 values, more than the 200 "),
+        ("models", None, "repeat: the following arguments are required: --models"),
         ("precision", "fp99", "repeat.precision: 'fp99': not one of "),
+        ("system", "../../x", "repeat: argument --system: invalid choice: '../../x' "),
+        ("frames_per_video", {"a": 1}, "repeat: argument --frames-per-video: "),
+        ("strategy", "x\0y", "repeat.strategy: "),
+        ("__class__", "x", "repeat.__class__: is no flag by which scores are made"),
+        ("output", "/tmp/x", "repeat.output: is no flag by which scores are made"),
+        ("test_dir", "/", "repeat.test_dir: is no flag by which scores are made"),
     ],
 )
-def test_a_case_that_asks_for_more_than_scores(moved, capsys, name, value, message):
-    changed_case(moved, lambda content: content["repeat"].update({name: value}))
+def test_a_case_that_asks_for_other_things_than_scores(moved, capsys, name, value, message):
+    """Each is one line, and no command is started."""
+    path = changed_case(moved, lambda content: content["repeat"].update({name: value}))
     assert check(moved, "--rerun", "1") == 1
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}: {message}") and error.count("\n") == 1
 
 
-def test_only_flags_that_make_scores_are_repeated(finished):
+@pytest.mark.parametrize("name", ["v" * 300 + ".mp4", "x\ud800y.mp4", "a/b.mp4"])
+def test_a_video_whose_name_no_file_can_have(moved, capsys, name):
+    path = changed_case(moved, lambda content: content["videos"][1].update(video=name))
+    assert check(moved, "--rerun", "2") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}: videos: ") and error.count("\n") == 1
+
+
+def test_which_flags_score_again(finished):
     case = read_case(finished / "out" / "s.case.json")
-    case.repeat.update({"output": "/tmp/x", "report": "/tmp/y", "test_dir": "/"})
-    places = case_check.Places(case=str(finished / "out"))
-    flags = case_rerun.plan_rerun(case, places).flags
-    assert not any(flag.startswith(("--output", "--report", "--test-dir")) for flag in flags)
+    flags = case_rerun.plan_rerun(case, case_check.Places(case=str(finished / "out"))).flags
     assert "--engine=torch" in flags and "--frames-per-video=4" in flags and "--precision=fp32" in flags
+    assert flags[flags.index("--models") + 1] == "first"
+
+
+@pytest.mark.parametrize("name", ["-B", "--output=x"])
+def test_a_model_that_begins_with_a_dash(finished, name):
+    """predict_folder.py takes --models=-B, and a dash in front of one of several is another flag."""
+    case = read_case(finished / "out" / "s.case.json")
+    case.repeat["models"] = ["first", name]
+    plan = case_rerun.plan_rerun(case, case_check.Places(case=str(finished / "out")))
+    args = predict_folder.parse_args([*plan.flags, "--test-dir", "videos"])
+    assert args.models == ["first", f"./{name}"] and args.output == "submission.csv"
+
+
+def test_a_model_that_was_named_by_its_whole_path(finished, tmp_path):
+    """Where the weights are now, it is in their folder."""
+    case = read_case(finished / "out" / "s.case.json")
+    gone = str(tmp_path / "gone" / "first")
+    case.repeat["models"] = [gone]
+    case.weights[0] = case.weights[0].model_copy(update={"what": gone, "of": "elsewhere", "path": gone})
+    weights = os.path.relpath(finished / "weights")
+    plan = case_rerun.plan_rerun(case, case_check.Places(case=str(finished / "out"), weights=weights))
+    args = predict_folder.parse_args([*plan.flags, "--test-dir", "videos"])
+    assert args.models == [str(finished / "weights" / "first")]
 
 
 def test_what_can_not_be_had_here(finished, monkeypatch):
