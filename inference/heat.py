@@ -14,33 +14,18 @@ from systems.heat import Features, HeatModel
 from systems.sample import Sample
 
 SHARE = 0.2  # of the pixels that the deletion test blacks out
-_SHARES = (0.25, 0.75)  # of the way from black to the sample, at which gradients are taken: the middles of two halves
 _CELLS = 8  # along each side, of which an occluded square covers two by two
 
 Score = Callable[[Sequence[np.ndarray]], np.ndarray]  # pixels (t, h, w, 3) of n faces to probabilities (n,)
 
 
 def grad_cam(model: HeatModel, sample: Sample) -> np.ndarray:
-    """Where a model's last features speak for a fake: the mean of the sample's heat and of its mirror image's, as
-    networks are trained on both. Each has its highest value as 1. Raises DeviceError."""
-    black = model.features(_dimmed(sample, 0))
+    """Where a model's last features speak for a fake: the mean over its last layers, of the sample and of its mirror
+    image, as networks are trained on both. Each has its highest value as 1. Raises DeviceError."""
     mirrored = replace(sample, pixels=np.ascontiguousarray(sample.pixels[:, :, ::-1]))
-    heats = [_integrated(model, sample, black), _integrated(model, mirrored, black)[:, :, ::-1]]
+    heats = [of_features(each) for each in model.features(sample)]
+    heats += [of_features(each)[:, :, ::-1] for each in model.features(mirrored)]
     return np.mean([_to_one(heat) for heat in heats], axis=0)
-
-
-def _integrated(model: HeatModel, sample: Sample, black: Features) -> np.ndarray:
-    """Integrated Grad-CAM (Sattarzadeh et al., ICASSP 2021): what each place adds on the way from black to the sample.
-    Where a score is near 1 it hardly moves with its features, and their gradient at the sample alone tells little."""
-    whole = model.features(sample)
-    on_the_way = [model.features(_dimmed(sample, share)).gradients for share in _SHARES]
-    return of_features(
-        Features(
-            activations=whole.activations - black.activations,
-            gradients=np.mean(on_the_way, axis=0),
-            place=whole.place,
-        )
-    )
 
 
 def of_features(features: Features) -> np.ndarray:
@@ -50,11 +35,6 @@ def of_features(features: Features) -> np.ndarray:
     have in common is taken off, as it points to none."""
     heat = np.maximum((features.activations * features.gradients).sum(axis=0), 0)
     return features.place(heat - heat.min())
-
-
-def _dimmed(sample: Sample, share: float) -> Sample:
-    """The same with its pixels at a share of their brightness."""
-    return replace(sample, pixels=np.rint(sample.pixels * share).astype(np.uint8))
 
 
 def occlusion(score: Score, pixels: np.ndarray, tell: Callable[[int], object] = lambda done: None) -> np.ndarray:

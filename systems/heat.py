@@ -47,8 +47,8 @@ def weigh_alike(role: str) -> float:
 class HeatModel(Protocol):
     """A model in PyTorch, fp32, for gradients."""
 
-    def features(self, sample: Sample) -> Features:
-        """Of its last layer that is fine enough. Raises DeviceError where a GPU has too little memory, or fails."""
+    def features(self, sample: Sample) -> Sequence[Features]:
+        """Of the last layers. Raises DeviceError where a GPU has too little memory, or fails."""
 
 
 def last_features(
@@ -56,13 +56,13 @@ def last_features(
     layers: Sequence[nn.Module],
     x: torch.Tensor,
     explained: Callable[[torch.Tensor], torch.Tensor],
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a layer gives where a network is called with `x`, and the gradients by that of the number that `explained`
-    makes of the network's output; both float32, in the layer's own shape.
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What the last layers of a network give where it is called with `x`, and the gradients by that of the number that
+    `explained` makes of the network's output; both float32, in a layer's own shape.
 
-    Of `layers`, the last one first, each earlier one finer, it is the first that has `LEAST_CELLS` along its shorter
-    side, or the finest: the last, unless the input is small. No gradient is computed before it: the parameters must
-    need none.
+    Of `layers`, the last one first, each earlier one finer, those count up to the first that has `LEAST_CELLS` along
+    its shorter side: the last alone, unless the input is small. No gradient is computed before them: the parameters
+    must need none.
     """
     caught: dict[nn.Module, torch.Tensor] = {}
 
@@ -74,13 +74,14 @@ def last_features(
     try:
         with failures_are_told(_REMEDY), torch.enable_grad():
             number = explained(network(x))
-            found = [caught[layer] for layer in layers]
-            features = next((each for each in found if min(each.shape[-2:]) >= LEAST_CELLS), found[-1])
-            (gradients,) = torch.autograd.grad(number, [features])
+            last = [caught[layer] for layer in layers]
+            fine = [min(features.shape[-2:]) >= LEAST_CELLS for features in last]
+            last = last[: fine.index(True) + 1] if any(fine) else last
+            gradients = torch.autograd.grad(number, last)
     finally:
         for hook in hooks:
             hook.remove()
-    return features.detach().cpu().numpy(), gradients.cpu().numpy()
+    return [(each.detach().cpu().numpy(), slope.cpu().numpy()) for each, slope in zip(last, gradients, strict=True)]
 
 
 def enlarged(heat: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -50,7 +50,7 @@ def test_grad_cam_of_a_network_by_hand():
     """The weights are 2 / 49 and 3 / 49, so that heat is relu(2 x - 3 x) / 49: what is negative is hot."""
     network = TwoChannels()
     x = torch.arange(-24.0, 25).view(1, 1, 7, 7)
-    activations, gradients = last_features(network, [network.conv], x, torch.sum)
+    [(activations, gradients)] = last_features(network, [network.conv], x, torch.sum)
     assert np.array_equal(activations[0], np.stack([x[0, 0], -x[0, 0]]))
     assert np.allclose(gradients[0, 0], 2 / 49) and np.allclose(gradients[0, 1], 3 / 49)
     heat = of_features(features(activations[0, :, None], gradients[0, :, None]))
@@ -72,24 +72,18 @@ def test_what_all_places_have_in_common_points_to_none():
     assert not of_features(features([[[[5, 7]]]], [[[[-1, -1]]]])).any()
 
 
-class Bright:
-    """A model whose features are the brightness of the pixels."""
+class Layers:
+    """A model whose layers are the brightness of the pixels, times a factor each."""
+
+    def __init__(self, *factors):
+        self._factors = factors
 
     def features(self, sample):
         bright = sample.pixels.mean(axis=3, dtype=np.float32)[None]
-        return features(bright, np.ones_like(bright))
+        return [features(bright * factor, np.ones_like(bright)) for factor in self._factors]
 
 
-class Saturated:
-    """Its features are the brightness and what the network's biases make of each place; where it is bright its score
-    does not move any more."""
-
-    def features(self, sample):
-        bright = sample.pixels.mean(axis=3, dtype=np.float32)[None]
-        return features(bright + np.array([500, 0, 0]), bright <= 60)
-
-
-class LeftHalf(Bright):
+class LeftHalf(Layers):
     """It looks at the left half of what it gets."""
 
     def features(self, sample):
@@ -102,46 +96,44 @@ def pixels_of(*rows):
     return np.repeat(np.array([rows], np.uint8)[..., None], 3, axis=3)
 
 
-def test_the_hottest_place_has_1():
-    heat = grad_cam(Bright(), sample(pixels_of((0, 50, 100, 20))))
-    assert heat.tolist() == pytest.approx(np.array([[[0, 0.5, 1, 0.2]]]))
-
-
-def test_gradients_are_taken_on_the_way_from_black():
-    """At a quarter of the brightness all three places count, at three quarters the first: 40 * 1, 100 / 2 and 200 / 2,
-    of which 40 are common. The features of black, 500, are no heat. The mirror image has the biases elsewhere."""
-    seen = sample(pixels_of((40, 100, 200)))
-    assert not of_features(Saturated().features(seen))[0, 0, 1:].any()
-    assert grad_cam(Saturated(), seen).tolist() == pytest.approx(np.array([[[0, 1 / 6, 1]]]))
+def test_layers_count_alike_however_large_their_features_are():
+    """Each has its hottest place as 1, but one without heat."""
+    seen = sample(pixels_of((0, 50, 100, 20)))
+    assert grad_cam(Layers(1), seen).tolist() == pytest.approx(np.array([[[0, 0.5, 1, 0.2]]]))
+    assert grad_cam(Layers(1, 9), seen).tolist() == pytest.approx(np.array([[[0, 0.5, 1, 0.2]]]))
+    assert grad_cam(Layers(1, -1), seen).tolist() == pytest.approx(np.array([[[0, 0.25, 0.5, 0.1]]]))
 
 
 def test_the_mirror_image_is_asked_too():
     """What it says of its left half is true of the right one: (0.5, 1, 0, 0) and (0, 0, 1, 0.2), halved."""
-    heat = grad_cam(LeftHalf(), sample(pixels_of((50, 100, 100, 20))))
+    heat = grad_cam(LeftHalf(1), sample(pixels_of((50, 100, 100, 20))))
     assert heat.tolist() == pytest.approx(np.array([[[0.25, 0.5, 0.5, 0.1]]]))
 
 
-@pytest.mark.parametrize(("side", "wanted"), [(24, (1, 4, 6, 6)), (20, (1, 2, 10, 10)), (8, (1, 2, 4, 4))])
+@pytest.mark.parametrize(
+    ("side", "wanted"),
+    [(24, [(1, 4, 6, 6)]), (20, [(1, 4, 5, 5), (1, 2, 10, 10)]), (8, [(1, 4, 2, 2), (1, 2, 4, 4)])],
+)
 def test_the_last_features_that_are_fine_enough(side, wanted):
-    """Six cells a side are enough; where the last layer has fewer, a finer one is taken."""
+    """Six cells a side are enough; where the last layer has fewer, the finer one counts too."""
     fine = nn.Conv2d(1, 2, 2, stride=2)
     coarse = nn.Conv2d(2, 4, 2, stride=2)
     network = nn.Sequential(fine, nn.ReLU(), coarse).requires_grad_(False)
-    activations, gradients = last_features(network, [coarse, fine], torch.rand(1, 1, side, side), torch.sum)
-    assert activations.shape == gradients.shape == wanted
-    if wanted[1] == 4:
-        assert (gradients == 1).all()  # of a sum by its terms
+    found = last_features(network, [coarse, fine], torch.rand(1, 1, side, side), torch.sum)
+    assert [activations.shape for activations, _ in found] == [gradients.shape for _, gradients in found] == wanted
+    assert (found[0][1] == 1).all()  # of a sum by its terms
 
 
 def test_gradients_of_a_layer_before_the_last_go_through_it():
-    """y = 2 relu(x) + 1, z = 5 y: of z by relu(x) 10."""
+    """y = 2 relu(x) + 1, z = 5 y: of z by relu(x) 10, by y 5, where the sum of y is what z is."""
     network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Conv2d(1, 1, 1), nn.Identity(), nn.Conv2d(1, 1, 1, bias=False))
     network[2].weight.data.fill_(2)
     network[2].bias.data.fill_(1)
     network[4].weight.data.fill_(5)
     x = torch.tensor([[-1.0, 3.0]]).view(1, 1, 1, 2)
-    activations, gradients = last_features(network.requires_grad_(False), [network[3], network[1]], x, torch.sum)
-    assert activations.ravel().tolist() == [0, 3] and gradients.ravel().tolist() == [10, 10]
+    last, before = last_features(network.requires_grad_(False), [network[3], network[1]], x, torch.sum)
+    assert last[0].ravel().tolist() == [1, 7] and last[1].ravel().tolist() == [5, 5]
+    assert before[0].ravel().tolist() == [0, 3] and before[1].ravel().tolist() == [10, 10]
 
 
 def test_heat_is_enlarged_between_the_middles_of_cells():
@@ -260,7 +252,7 @@ def test_pictures_have_their_heat_where_and_when_the_spot_is():
     model = ClipHeatModel(FrameModel(MODELS["seresnext50"], Pictures()), torch.device("cpu"))
     for frame in (3, 4):
         pixels = np.roll(clip_with_spot(), frame - 4, axis=0)
-        each = model.features(sample(pixels, model=0, role="seresnext50"))
+        (each,) = model.features(sample(pixels, model=0, role="seresnext50"))
         heat = of_features(each)
         at, row, column = np.unravel_index(heat.argmax(), heat.shape)
         assert at == frame and 32 <= row < 96 and 160 <= column < 224
@@ -274,7 +266,7 @@ def test_published_networks_have_fine_last_features(name, cells):
     torch.manual_seed(0)
     model = create_model(name).eval().requires_grad_(False)
     pixels = np.random.default_rng(0).integers(0, 255, (9, 256, 256, 3), dtype=np.uint8)
-    last = ClipHeatModel(model, torch.device("cpu")).features(sample(pixels, model=0, role=name))
+    (last,) = ClipHeatModel(model, torch.device("cpu")).features(sample(pixels, model=0, role=name))
     assert last.activations.shape[2:] == (cells, cells)
     assert last.gradients.shape == last.activations.shape and last.gradients.any()
     heat = of_features(last)

@@ -33,11 +33,11 @@ class ClipHeatModel:
         self._model = model.to(device)
         self._layers = [model.network.get_submodule(name) for name in _LAYERS[model.spec.network]]
 
-    def features(self, sample: Sample) -> Features:
+    def features(self, sample: Sample) -> list[Features]:
         """As `systems.heat.HeatModel.features`. The score's other pass, of the mirror image, is another sample's."""
         return self._of_clip(sample.pixels) if self._model.spec.is_3d else self._of_pictures(sample.pixels)
 
-    def _of_clip(self, clip: np.ndarray) -> Features:
+    def _of_clip(self, clip: np.ndarray) -> list[Features]:
         def explained(logits: torch.Tensor) -> torch.Tensor:
             return (logits[:, FAKE] - logits[:, REAL]).sum()
 
@@ -46,19 +46,23 @@ class ClipHeatModel:
             whole[:, _EDGE : _EDGE + CROP, _EDGE : _EDGE + CROP] = enlarged(heat, (len(clip), CROP, CROP))
             return whole
 
-        activations, gradients = self._last_features(clip, explained)
-        return Features(activations=activations[0], gradients=gradients[0], place=place)
+        return [
+            Features(activations=activations[0], gradients=gradients[0], place=place)
+            for activations, gradients in self._last_features(clip, explained)
+        ]
 
-    def _of_pictures(self, pictures: np.ndarray) -> Features:
+    def _of_pictures(self, pictures: np.ndarray) -> list[Features]:
         def place(heat: np.ndarray) -> np.ndarray:
             return even_mirrored(enlarged(heat, pictures.shape[:3]))
 
-        activations, gradients = self._last_features(even_mirrored(pictures), torch.sum)
-        return Features(activations=activations.swapaxes(0, 1), gradients=gradients.swapaxes(0, 1), place=place)
+        return [
+            Features(activations=activations.swapaxes(0, 1), gradients=gradients.swapaxes(0, 1), place=place)
+            for activations, gradients in self._last_features(even_mirrored(pictures), torch.sum)
+        ]
 
     def _last_features(
         self, clip: np.ndarray, explained: Callable[[torch.Tensor], torch.Tensor]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         return last_features(self._model.logits, self._layers, torch.from_numpy(clip)[None], explained)
 
 

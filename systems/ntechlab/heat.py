@@ -22,16 +22,18 @@ class TrackHeatModel:
         self._network, self._device = loaded.network.to(device), device
         self._layers = [self._network.bn2, self._network.blocks[_LAST_OF_TWICE_AS_FINE]]
 
-    def features(self, sample: Sample) -> Features:
+    def features(self, sample: Sample) -> list[Features]:
         """As `systems.heat.HeatModel.features`."""
         x = torch.from_numpy(sample.pixels * SCALE + SHIFT).permute(0, 3, 1, 2).to(self._device)
 
         def place(heat: np.ndarray) -> np.ndarray:
             return enlarged(heat, sample.pixels.shape[:3])
 
-        activations, gradients = last_features(self._network, self._layers, x, torch.mean)
         # images of a clip lie one behind the other where the network has its batch
-        return Features(activations=activations.swapaxes(0, 1), gradients=gradients.swapaxes(0, 1), place=place)
+        return [
+            Features(activations=activations.swapaxes(0, 1), gradients=gradients.swapaxes(0, 1), place=place)
+            for activations, gradients in last_features(self._network, self._layers, x, torch.mean)
+        ]
 
 
 def open_models(

@@ -23,7 +23,7 @@ class FaceHeatModel:
         self._layers = [self._network.encoder.bn2, self._network.encoder.blocks[_LAST_OF_TWICE_AS_FINE]]
         self._size, self._device = loaded.input_size, device
 
-    def features(self, sample: Sample) -> Features:
+    def features(self, sample: Sample) -> list[Features]:
         """As `systems.heat.HeatModel.features`."""
         crop = sample.pixels[0]
         image = prepare_face(crop, self._size) * SCALE + SHIFT
@@ -34,8 +34,10 @@ class FaceHeatModel:
             in_square = enlarged(heat, (1, self._size, self._size))
             return enlarged(in_square[:, rows, columns], sample.pixels.shape[:3])
 
-        activations, gradients = last_features(self._network, self._layers, x, torch.sum)
-        return Features(activations=activations[0, :, None], gradients=gradients[0, :, None], place=place)
+        return [
+            Features(activations=activations[0, :, None], gradients=gradients[0, :, None], place=place)
+            for activations, gradients in last_features(self._network, self._layers, x, torch.sum)
+        ]
 
 
 def open_models(
