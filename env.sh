@@ -22,7 +22,8 @@ run_and_wait() { # COMMAND...
     status=0
     "$@" &
     local child=$!
-    trap 'kill -TERM $child' INT TERM # in the background it does not hear Ctrl-C
+    # in the background it does not hear Ctrl-C; it may have ended just now
+    trap 'kill -TERM $child 2> /dev/null || true' INT TERM
     wait $child || status=$?
     if kill -0 $child 2> /dev/null; then # it was the signal that ended the wait
         status=0

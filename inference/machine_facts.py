@@ -31,6 +31,7 @@ LIBRARIES = (
     "pandas",
     "albumentations",
     "pydantic",
+    "lir",
     "tensorboard",
     "isal",
     "openvino",

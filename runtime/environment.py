@@ -25,6 +25,7 @@ REQUIRED = (
     "pandas",
     "albumentations",
     "pydantic",
+    "lir",
     "tensorboard",
 )
 _PYTHON = (3, 11)

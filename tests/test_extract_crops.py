@@ -57,7 +57,9 @@ def test_image_format(root, extension):
 def test_crops_dir(root, capsys):
     assert extract_crops.main(["--root-dir", str(root), "--crops-dir", "others"]) == 0
     assert data.files(root / "others") == data.files(root / "crops")
-    for name in ("../elsewhere", "/tmp/crops", "a/../../b", ""):
+    assert extract_crops.main(["--root-dir", str(root), "--crops-dir", ""]) == 1
+    assert "--crops-dir: is empty; name a folder" in capsys.readouterr().err
+    for name in ("../elsewhere", "/tmp/crops", "a/../../b"):
         assert extract_crops.main(["--root-dir", str(root), "--crops-dir", name]) == 1
         assert "must name a folder in the data root, such as crops" in capsys.readouterr().err
     for name in ("landmarks", "boxes/", data.pair(root)[0].part):
