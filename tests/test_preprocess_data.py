@@ -38,9 +38,9 @@ def test_all_stages(made_root, processed_root, root, tmp_path):
 
 
 def test_a_signal_reaches_the_stage(made_root, tmp_path):
-    shutil.copytree(made_root, tmp_path / "new")  # with work to do, so that the stage does not end meanwhile
+    new = shutil.copytree(made_root, tmp_path / "new")  # with work to do, so that the stage does not end meanwhile
     process = subprocess.Popen(
-        [str(ROOT / "preprocess_data.sh"), str(tmp_path / "new")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [str(ROOT / "preprocess_data.sh"), str(new)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     process.stdout.readline()  # the title of the first stage, which is starting
     time.sleep(0.5)
