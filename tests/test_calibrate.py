@@ -11,6 +11,7 @@ from scipy.special import expit
 
 import calibrate
 from evaluation.origin import read_run
+from evaluation.plot_folders import OF_RATIOS, written_to
 from evaluation.submissions import read_submission
 from inference.pipeline import FAILED, NO_FACE, OK, UNREADABLE, VideoResult
 from inference.results import summarise, write_summary
@@ -342,6 +343,8 @@ def test_page(files):
     path = files / "a" / "s.summary.json"
     path.write_text(path.read_text().replace('"A"', '"<b>\\u202e&"'))
     assert fit(files, "--plots", str(files / "plots")) == 0
+    names = {path.name for path in (files / "plots").iterdir()}
+    assert names == set(written_to("plots", OF_RATIOS)[1])  # all are looked at before the work begins
     page = (files / "plots" / "index.html").read_text()
     assert "&lt;b&gt;\\u202e&amp;" in page and "<b>" not in page
     assert "default-src 'none'; img-src data:; style-src 'sha256-" in page

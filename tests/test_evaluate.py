@@ -309,6 +309,12 @@ def test_a_page_that_is_there(files, capsys):
         assert told in capsys.readouterr().err and (plots / "index.html").read_text() == others
 
 
+def test_a_submission_in_utf_16(files, capsys):
+    (files / "submission.csv").write_bytes("filename,label\na.mp4,1\n".encode("utf-16"))
+    assert run(files)[0] == 1
+    assert "submission.csv: is no text in UTF-8; save it as that" in capsys.readouterr().err
+
+
 def test_trailing_commas_and_columns_without_a_name(files):
     """As spreadsheets write them."""
     rows = "".join(f"{name},{score},,\n" for name, score in SCORES.items())

@@ -12,6 +12,7 @@ from PIL import Image
 from evaluation.assessment import assess
 from evaluation.labels import Truth
 from evaluation.page import write_plots
+from evaluation.plot_folders import OF_SCORES, written_to
 from evaluation.plots import plots_of
 from runtime.errors import OutputError
 
@@ -55,7 +56,9 @@ def written(tmp_path_factory):
 
 def test_files(written):
     folder, _ = written
-    assert {path.name for path in folder.iterdir()} == {"index.html", *(f"{name}.png" for name in PLOTS)}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"index.html", *(f"{name}.png" for name in PLOTS)}
+    assert names == set(written_to(folder, OF_SCORES)[1])  # all are looked at before the work begins
     for name in PLOTS:
         picture = Image.open(folder / f"{name}.png")
         assert picture.format == "PNG" and picture.width > 600 and len(picture.getcolors(1 << 24)) > 20
