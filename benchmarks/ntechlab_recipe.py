@@ -25,7 +25,7 @@ from systems.ntechlab.checkpoints import load_classifier
 from systems.ntechlab.compression import Compression, draw_compression, frame_numbers
 from systems.ntechlab.dataset import SAMPLED_FRAMES
 from systems.ntechlab.detections import Detections
-from systems.ntechlab.dsfd import DsfdDetector
+from systems.ntechlab.dsfd import DsfdDetector, load_dsfd
 from systems.ntechlab.frames import DETECT_EVERY, InputMaker, find_tracks, keep_frames, plan_inputs
 from systems.ntechlab.models import HEIGHT, SEQUENCE, WIDTH, Classifier, TemporalExpansion
 from systems.ntechlab.strategy import weighted_mean
@@ -44,6 +44,8 @@ class Recipe:
                 if isinstance(module, TemporalExpansion):
                     module.forward = partial(in_three_dimensions, module)
         self._dsfd = DsfdDetector(dsfd, device) if dsfd else None
+        if self._dsfd:
+            self._dsfd.network = load_dsfd(dsfd).to(device)  # as PyTorch runs it
         self.images = dict.fromkeys(self._classifiers, 0)  # that were scored, by role; of "seq" clips
         self._mtcnn = MTCNN(margin=0, keep_all=True, thresholds=[0.6, 0.7, 0.7], device=device)
 

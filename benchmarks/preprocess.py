@@ -3,8 +3,9 @@
     python -m benchmarks.preprocess --root-dir DATA_ROOT
 
 Input: a data root, of which the first fake and its original are used again and again under other names (without
---root-dir one is made). Output: a table on the terminal: seconds a video, their ratio, memory. Each command runs on a
-few videos and on more of them; what counts is the difference, so the start of the processes does not.
+--root-dir one is made). Output: a table on the terminal: seconds a video, their ratio, memory; of the winner's stages
+and of The Medics' face clips. Each command runs on a few videos and on more of them; what counts is the difference, so
+the start of the processes does not.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from runtime.cores import available_cores
 PROJECT = Path(__file__).resolve().parents[1]
 FULL_REAL, FULL_FAKE = 19_154, 100_000  # videos of the whole DFDC
 EVERY_TENTH = ("--frame-step", "10")
+CLIPS = "face clips (The Medics)"
 
 
 @dataclass(kw_only=True)
@@ -59,19 +61,21 @@ def stages(cores: int) -> list[Row]:
         Row(name="crops", script="extract_crops", recipe="crops", copies=some, videos=2, full=every),
         Row(name="landmarks", script="generate_landmarks", recipe="landmarks", copies=many, full=FULL_REAL),
         Row(name="diffs", script="generate_diffs", recipe="diffs", copies=many, full=FULL_FAKE),
+        Row(name=CLIPS, script="extract_face_clips", recipe="clips", copies=few, videos=2, full=every),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare data preparation with the reference recipe")
     parser.add_argument("--root-dir", help="data root with a real video and a fake of it (default: one is made)")
+    parser.add_argument("--stages", nargs="+", metavar="NAME", help="the first words of their names (default: all)")
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     cores = available_cores()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = make_model(folder / "model", args.root_dir or make_source(folder / "source"))
-        rows = stages(cores)
+        rows = [row for row in stages(cores) if not args.stages or row.name.startswith(tuple(args.stages))]
+        model = make_model(folder / "model", args.root_dir or make_source(folder / "source"), rows)
         for _ in range(args.rounds):
             for row in rows:
                 measure(row, folder, model, rows[0])
@@ -84,19 +88,21 @@ def make_source(root: Path) -> Path:
     return root
 
 
-def make_model(root: Path, source: str | Path) -> Path:
-    """A data root with one pair, "real" and "fake", and what all stages make of it."""
+def make_model(root: Path, source: str | Path, rows: list[Row]) -> Path:
+    """A data root with one pair, "real" and "fake", and what the winner's stages make of it, if one of them is timed."""
     data = read_data_root(source)
     fake = data.fakes_with_original[0]
     real = next(video for video in data.videos if video.id == fake.original)
     write_pairs(root, real.path, fake.path, 1)
-    for row in stages(1):
-        if row.flags != EVERY_TENTH:
+    for row in stages(1) if any(row.name != CLIPS for row in rows) else []:
+        if row.flags != EVERY_TENTH and row.name != CLIPS:
             command(row, "ours", root)
     return root
 
 
 def describe(model: Path) -> str:
+    if not (model / "crops").exists():
+        return f"{os.path.getsize(model / 'part' / 'real0.mp4') / 1e6:.0f} MB a video"
     frames = len(json.loads((model / "boxes" / "real0.json").read_text()))
     crops = len(os.listdir(model / "crops" / "real0"))
     return f"{frames} frames a video, {crops} crops of every tenth"
@@ -128,7 +134,7 @@ def measure(row: Row, folder: Path, model: Path, boxes: Row) -> None:
 def timed(row: Row, who: str, root: Path, model: Path, copies: int) -> float:
     part = model / "part"
     write_pairs(root, part / "real0.mp4", part / "fake0.mp4", copies)
-    if row.recipe != "boxes":  # what the stages before it have made
+    if row.recipe not in ("boxes", "clips"):  # what the stages before it have made
         (root / "boxes").mkdir()
         for number in range(copies):
             shutil.copy(model / "boxes" / "real0.json", root / "boxes" / f"real{number}.json")
@@ -201,6 +207,9 @@ def table(rows: list[Row], cores: int) -> str:
         ratio = statistics.median(a / b for a, b in zip(row.seconds["recipe"], row.seconds["ours"], strict=True))
         hours = " | ".join(f"{seconds * row.full / 3600:.1f}" for seconds in (recipe, ours))
         lines.append(f"| {row.name} | {recipe:.3f} | {ours:.3f} | {ratio:.1f} | {row.megabytes:.0f} | {hours} |")
+    rows = [row for row in rows if row.name != CLIPS]
+    if len(rows) < len(stages(cores)) - 1:
+        return "\n".join(lines)
     for name, flags in (("all stages", ()), ("all stages, FRAME_STEP=10", EVERY_TENTH)):
         chosen = [row for row in rows if row.recipe != "boxes" or row.flags == flags]
         for mix, weight in (("a pair", lambda row: row.videos), ("DFDC's mix", lambda row: row.full / FULL_REAL)):

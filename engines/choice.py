@@ -1,4 +1,10 @@
-"""What runs the networks: PyTorch on any device; kernels of our own, or OpenVINO on a CPU, faster; ONNX Runtime."""
+"""What runs the networks: PyTorch on any device; kernels of our own, or OpenVINO on a CPU, faster; ONNX Runtime.
+
+"native" are our kernels for EfficientNets and MTCNN, on GPUs and on CPUs with AMX; "avx512" those for MTCNN and for
+convolutions of 3 x 3 and more, on CPUs with AVX-512.
+"""
+
+from collections.abc import Sequence
 
 import torch
 
@@ -6,22 +12,24 @@ from engines import onnxruntime_engine, openvino_engine
 from engines.device import ChoiceError
 from engines.native import cuda_kernels, libraries
 
-ENGINES = ("auto", "native", "openvino", "onnxruntime", "torch")
+ENGINES = ("auto", "native", "avx512", "openvino", "onnxruntime", "torch")
 
 
-def choose_engine(engine: str, device: torch.device) -> str:
-    """The engine by its name; "auto" is the first of `usable_engines`.
+def choose_engine(engine: str, device: torch.device, among: Sequence[str] = ENGINES) -> str:
+    """The engine by its name; "auto" is the first of `usable_engines` that is `among` those.
 
-    Raises ChoiceError where what was asked for can't be had, ValueError for an unknown name.
+    Raises ChoiceError where what was asked for can't be had, ValueError for a name that is not among them.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
+    if engine not in ("auto", *among):
+        raise ValueError(f"engine {engine!r}: use one of {', '.join(dict.fromkeys(('auto', *among)))}")
     if engine == "auto":
-        return usable_engines(device)[0]
-    if engine == "openvino" and device.type != "cpu":
-        raise ChoiceError("--engine openvino works on the CPU; use --device cpu or --engine auto")
+        return next(each for each in usable_engines(device) if each in among)
+    if engine in ("avx512", "openvino") and device.type != "cpu":
+        raise ChoiceError(f"--engine {engine} works on the CPU; use --device cpu or --engine auto")
     if engine == "native" and (reason := _why_not_native(device)):
         raise ChoiceError(f"--engine native: {reason}; or use --engine auto")
+    if engine == "avx512" and (reason := libraries.why_not(*libraries.FOR_AVX512)):
+        raise ChoiceError(f"--engine avx512: {reason}; or use --engine auto")
     if engine == "openvino" and not openvino_engine.is_installed():
         raise ChoiceError("--engine openvino: it is not installed; pip install openvino, or use --engine auto")
     if engine == "onnxruntime" and (reason := onnxruntime_engine.why_not(device)):
@@ -34,7 +42,8 @@ def usable_engines(device: torch.device) -> list[str]:
     native = [] if _why_not_native(device) else ["native"]
     if device.type != "cpu":
         return [*native, "torch"]
-    return [*native, *(["openvino"] if openvino_engine.is_installed() else []), "torch"]
+    avx512 = [] if libraries.why_not(*libraries.FOR_AVX512) else ["avx512"]
+    return [*native, *avx512, *(["openvino"] if openvino_engine.is_installed() else []), "torch"]
 
 
 def _why_not_native(device: torch.device) -> str | None:

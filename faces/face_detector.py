@@ -35,6 +35,8 @@ from faces.resize import resize_rgb
 
 MIN_FACE_SIZE = 20
 FACTOR = 0.709
+ENGINES = ("native", "avx512", "openvino", "torch")  # those that run it
+_LIBRARIES = {"native": "mtcnn", "avx512": "mtcnn_avx512"}  # of our kernels for a CPU
 _CERTAIN = 0.99
 _REMEDY = "use fewer --workers, or end what else runs on it"
 
@@ -59,7 +61,7 @@ class FacenetDetector:
 
     `scale` says at what size frames are searched: "half" (width // 2 by height // 2, what the released pipeline does
     everywhere), "full", or "auto", the write-up's rule by the wider side: below 300 pixels 2x, to 1000 as it is, above
-    half, above 1900 a third. `engine` is one of `engines.choice.ENGINES`. `threads` is how many threads may call
+    half, above 1900 a third. `engine` is auto or one of ENGINES. `threads` is how many threads may call
     `detect` at once, each working on one core. `any_size` is for images that come in ever other sizes, as crops do.
     `factor` is from one scale of the search to the next. Without `largest_first` faces come in the networks' own order.
     `best_batch` is how many frames to give at a time. Raises ChoiceError for an engine that can't be had here.
@@ -84,11 +86,11 @@ class FacenetDetector:
         self.scale = scale
         self._factor, self._largest_first = factor, largest_first
         self.best_batch = 8 if self.device.type == "cpu" else 32
-        self.engine = choose_engine(engine, self.device)
+        self.engine = choose_engine(engine, self.device, ENGINES)
         if self.device.type == "cuda":
             self._networks = on_gpu(self.device, self.engine)
-        elif self.engine == "native":
-            self._networks = NativeNetworks()
+        elif self.engine in _LIBRARIES:
+            self._networks = NativeNetworks(_LIBRARIES[self.engine])
         else:
             self._networks = Networks(self.device, self.engine, threads, any_size)
 

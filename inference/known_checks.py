@@ -11,12 +11,11 @@ import torch
 
 from engines.choice import choose_engine
 from engines.device import ChoiceError, resolve_precision
+from faces import face_detector
 from inference.findings import FAILED, NOT_HERE, OK, Finding, tried
 from inference.known_answers import DETECT, Step, decoded, detect, difference, steps
 from inference.known_scores import FixedSystem, fixed_system, largest_error, scores_of, what_is_off
 from inference.made_input import COUNT, HEIGHT, WIDTH
-
-_DETECTORS = ("native", "openvino", "torch")  # engines that the face detector runs on
 
 
 def check_steps(answers: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
@@ -27,7 +26,7 @@ def check_steps(answers: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
 
 def check_detectors(answers: Mapping[str, Any], device: torch.device) -> Iterator[Finding]:
     """The face detector on each engine that can be had on a device."""
-    for engine in _DETECTORS:
+    for engine in face_detector.ENGINES:
         if is_usable(engine, device):
             look = partial(_look_at_detector, engine, device, decoded(answers["detect"]))
             yield tried(f"face detector on {device.type}, {engine}", look)

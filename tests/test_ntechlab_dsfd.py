@@ -57,6 +57,7 @@ class OneFace(nn.Module):
 @pytest.fixture
 def stub(monkeypatch):
     monkeypatch.setattr(dsfd, "load_dsfd", lambda path: OneFace())
+    monkeypatch.setattr(dsfd, "on_winograd", lambda network, threads: network)
     return DsfdDetector("stub")
 
 

@@ -19,20 +19,19 @@ from engines.native.cache import NativeError, cache_folder, finish, is_ours
 
 _SOURCES = Path(__file__).resolve().parent
 _COMPILERS = ("c++", "g++", "clang++")
-_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-w")
+_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-w")
 # features of the processor that are needed, as Linux names them, and the compiler's flags for them
-_NEEDS = {
+_AVX512 = {
     "avx512f": "-mavx512f",
     "avx512bw": "-mavx512bw",
     "avx512dq": "-mavx512dq",
     "avx512vl": "-mavx512vl",
-    "avx512_bf16": "-mavx512bf16",
-    "amx_tile": "-mamx-tile",
-    "amx_bf16": "-mamx-bf16",
     "fma": "-mfma",
     "bmi2": "-mbmi2",
 }
-LIBRARIES = ("efficientnet", "halve", "mtcnn")
+_AMX = {**_AVX512, "avx512_bf16": "-mavx512bf16", "amx_tile": "-mamx-tile", "amx_bf16": "-mamx-bf16"}
+FOR_AMX, FOR_AVX512 = ("efficientnet", "halve", "mtcnn"), ("mtcnn_avx512", "winograd")
+_NEEDS = {**dict.fromkeys(FOR_AMX, _AMX), **dict.fromkeys(FOR_AVX512, _AVX512)}
 _COMPILE_SECONDS = 300
 
 
@@ -61,10 +60,11 @@ class NativeObject:
 
 
 @functools.cache
-def why_not() -> str | None:
-    """Why the kernels can't be used here; None where they can (they are then compiled and loaded)."""
+def why_not(*names: str) -> str | None:
+    """Why these libraries, by default those for AMX, can't be used here; None where they can (they are then compiled
+    and loaded)."""
     try:
-        for name in LIBRARIES:
+        for name in names or FOR_AMX:
             library(name)
     except NativeError as error:
         return str(error)
@@ -82,7 +82,7 @@ def library(name: str) -> ctypes.CDLL:
 @functools.cache
 def _load(name: str) -> ctypes.CDLL | NativeError:
     try:
-        missing = sorted(_NEEDS.keys() - _processor_features())
+        missing = sorted(_NEEDS[name].keys() - _processor_features())
         if missing:
             raise NativeError(f"the processor lacks {', '.join(missing)}")
         path, is_new = _compiled(name)
@@ -92,11 +92,16 @@ def _load(name: str) -> ctypes.CDLL | NativeError:
             if is_new:
                 raise
             loaded = _open(_compiled(name, anew=True)[0])  # another machine with the same home directory made it
-        if loaded.amx_request() != 0:
+        if name in FOR_AMX and loaded.amx_request() != 0:
             raise NativeError("the system does not permit AMX")
     except NativeError as error:
         return error
     return loaded
+
+
+def has_amx() -> bool:
+    """Whether the processor computes with tiles of bf16, sixteen times as fast as with floats."""
+    return "amx_bf16" in _processor_features()
 
 
 def _processor_features() -> set[str]:
@@ -117,8 +122,8 @@ def _open(path: Path) -> ctypes.CDLL:
 def _compiled(name: str, anew: bool = False) -> tuple[Path, bool]:
     """The library's file, whose name tells of what source and flags it was made, and whether it was made now."""
     source = _SOURCES / f"{name}.cpp"
-    flags = (*_FLAGS, *_NEEDS.values())
-    content = source.read_bytes() + (_SOURCES / "amx.h").read_bytes()
+    flags = (*_FLAGS, *_NEEDS[name].values())
+    content = b"".join(path.read_bytes() for path in (source, *sorted(_SOURCES.glob("*.h"))))
     digest = hashlib.sha256(" ".join(flags).encode() + content).hexdigest()[:16]
     cache = cache_folder()
     path = cache / f"{name}-{digest}.so"

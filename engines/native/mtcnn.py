@@ -1,7 +1,7 @@
-"""MTCNN's networks on kernels of our own (`engines/native/mtcnn.cpp`), for CPUs with AMX, in fp32.
+"""MTCNN's networks on kernels of our own (`engines/native/mtcnn.h`), for CPUs with AMX or AVX-512, in fp32.
 
-Numbers are three bf16 parts, 24 bits of mantissa, summed in fp32: boxes are those of the other engines. Nothing is
-compiled for a size, so images may come in ever other ones.
+With AMX numbers are three bf16 parts, 24 bits of mantissa, summed in fp32: boxes are those of the other engines. Nothing
+is compiled for a size, so images may come in ever other ones.
 """
 
 import ctypes
@@ -29,10 +29,11 @@ class TableImages(Protocol):
 
 
 class NativeMtcnn:
-    """The three networks. Threads may call at once. Raises NativeError where the library can't be had."""
+    """The three networks, by `library`, "mtcnn" or "mtcnn_avx512". Threads may call at once. Raises NativeError where
+    it can't be had."""
 
-    def __init__(self):
-        self._detector = NativeObject("mtcnn", "detector")
+    def __init__(self, library: str = "mtcnn"):
+        self._detector = NativeObject(library, "detector")
         for number, net in ((_PNET, PNet()), (_RNET, RNet()), (_ONET, ONet())):
             self._add(number, net.requires_grad_(False))
 

@@ -6,24 +6,29 @@ import numpy as np
 import torch
 from torch import nn
 
+from engines import openvino_engine
 from engines.device import DTYPES
 from engines.gpu import failures_are_told, forbid_tf32
+from engines.native.libraries import has_amx
+from engines.native.winograd import on_winograd
 from systems.medics.models import FaceModel, ModelSpec
 from systems.medics.onnxruntime_models import OnOnnxRuntime
 from systems.medics.openvino_models import OnOpenVino
 from systems.medics.strategy import p_fake_of_faces
+from systems.medics.traceable import traceable
 from systems.sample import Sample
 from systems.system import Machine
 
 _BATCH = {"cuda": 4, "cpu": 1}
-_CONVERTED = ("openvino", "onnxruntime")  # engines that are no PyTorch
+_CONVERTED = ("avx512", "openvino", "onnxruntime")  # engines of which one batch at a time has all cores
+_FASTER_IN_BF16 = ("I3D", "SEResNeXt50")  # than by Winograd's products, on a processor without AMX
 _NOT_IN_BF16 = ("r2plus1d_18",)  # a face's probability moved by up to 0.11 with it, 0.02 with the others
 _REMEDY = "give a smaller --batch-size, or end what else runs on it"
 
 
 class ClipModels:
-    """As `systems.sample.Models`. On OpenVINO and ONNX Runtime one batch at a time has all cores, in PyTorch on a CPU
-    each lane one. R(2+1)D computes in fp32 where the others do in bf16."""
+    """As `systems.sample.Models`. In PyTorch on a CPU each lane has one core, on the other engines one batch at a time
+    has all. R(2+1)D computes in fp32 where the others do in bf16."""
 
     def __init__(self, models: Mapping[int, FaceModel], machine: Machine):
         self._device = machine.device
@@ -63,13 +68,23 @@ class ClipModels:
 
 def _converted(model: FaceModel, machine: Machine) -> nn.Module:
     """The network of a model, which can't be used afterwards, on the engine."""
-    if machine.engine == "openvino":
-        precision = precision_of(model.spec, machine.precision)
-        return OnOpenVino(model.spec, model.network, precision=precision, threads=machine.lanes)
+    spec, network = model.spec, model.network
+    precision = precision_of(spec, machine.precision)
+    if machine.engine == "avx512" and not _better_on_openvino(spec, precision):
+        return on_winograd(traceable(network), threads=machine.lanes)
+    if machine.engine in ("avx512", "openvino"):
+        return OnOpenVino(spec, network, precision=precision, threads=machine.lanes)
     if machine.engine == "onnxruntime":
         device, precision = machine.device, machine.precision
-        return OnOnnxRuntime(model.spec, model.network, device=device, precision=precision, threads=machine.lanes)
-    return model.network
+        return OnOnnxRuntime(spec, network, device=device, precision=precision, threads=machine.lanes)
+    return network
+
+
+def _better_on_openvino(spec: ModelSpec, precision: str) -> bool:
+    """Where it is installed: in bf16 what is faster so, and the 2D network, whose convolutions are in groups."""
+    if not openvino_engine.is_installed():
+        return False
+    return not spec.is_3d or (precision == "bf16" and (has_amx() or spec.network in _FASTER_IN_BF16))
 
 
 def precision_of(spec: ModelSpec, precision: str) -> str:

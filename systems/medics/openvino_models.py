@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from engines.openvino_engine import OpenVinoNetwork
-from systems.medics.i3d import I3D, SamePool, Triple, Unit, pad_same
 from systems.medics.models import ModelSpec
+from systems.medics.traceable import traceable
 
 _EXAMPLE_FRAMES = 9  # of the clip that is traced: the fewest that all networks can take
 _KEPT_LAYERS = 256  # made ready for a length: those of two or three, at 15 MB each; anew they take 50 ms a clip
@@ -24,7 +24,7 @@ class OnOpenVino(nn.Module):
         example = (1, 3, _EXAMPLE_FRAMES, spec.size, spec.size) if spec.is_3d else (1, 3, spec.size, spec.size)
         free = (-1, 3, -1, spec.size, spec.size) if spec.is_3d else (-1, 3, spec.size, spec.size)
         self._network = OpenVinoNetwork(
-            _traceable(network),
+            traceable(network),
             torch.zeros(example),
             precision=precision,
             threads=threads,
@@ -37,38 +37,3 @@ class OnOpenVino(nn.Module):
             return torch.from_numpy(self._network(x.numpy())[0])
         finally:
             self._network.release_memory()
-
-
-def _traceable(network: nn.Module) -> nn.Module:
-    """The network, changed in place so that a tracer takes no clip's length for a constant: in I3D it decides how much
-    is padded."""
-    if isinstance(network, I3D):
-        for parent in list(network.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, Unit):
-                    conv = child.conv3d
-                    setattr(parent, name, nn.Sequential(_padded(conv), conv, child.bn, nn.ReLU()))
-                elif isinstance(child, SamePool):
-                    pool = nn.MaxPool3d(child.kernel, child.stride)
-                    setattr(parent, name, nn.Sequential(_padded(pool), pool))
-    return network
-
-
-def _padded(layer: nn.Conv3d | nn.MaxPool3d) -> nn.Module:
-    """What pads a layer's input as I3D does. With a stride of 1 that is the layer's own padding, which takes no copy;
-    a pooling's is minus infinity, the same to it as zeros beside what ReLU made."""
-    if max(layer.stride) > 1:
-        return SamePadding(layer.kernel_size, layer.stride)
-    layer.padding = tuple(size // 2 for size in layer.kernel_size)
-    return nn.Identity()
-
-
-class SamePadding(nn.Module):
-    """I3D's padding as a layer."""
-
-    def __init__(self, kernel: Triple, stride: Triple):
-        super().__init__()
-        self.kernel, self.stride = kernel, stride
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return pad_same(x, self.kernel, self.stride)

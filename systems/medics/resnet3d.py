@@ -65,8 +65,8 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(out)) + self._shortcut(x), inplace=True)
 
     def _shortcut(self, x: torch.Tensor) -> torch.Tensor:
-        width, stride = self.conv1.out_channels, self.conv1.stride[0]
-        if width == x.shape[1]:
+        channels, width, stride = self.conv1.in_channels, self.conv1.out_channels, self.conv1.stride[0]
+        if width == channels:
             return x
-        shortcut = F.pad(x[:, :, ::stride, ::stride, ::stride], (0, 0, 0, 0, 0, 0, 0, width - x.shape[1]))
+        shortcut = F.pad(x[:, :, ::stride, ::stride, ::stride], (0, 0, 0, 0, 0, 0, 0, width - channels))
         return shortcut if self.shortcut_gradient else shortcut.detach()

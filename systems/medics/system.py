@@ -52,7 +52,7 @@ class MedicsPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
     frames_per_video = None
-    engines = ("openvino", "onnxruntime", "torch")
+    engines = ("avx512", "openvino", "onnxruntime", "torch")
     follows_faces = True
 
     def __init__(self, *, frame_limit: int | None = None, whole_video: bool = False, clip_settings: str | None = None):

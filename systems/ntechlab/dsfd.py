@@ -18,6 +18,8 @@ from torchvision.models import resnet152
 from torchvision.ops import nms
 
 from engines.gpu import forbid_tf32, in_halves
+from engines.native import libraries
+from engines.native.winograd import on_winograd
 from runtime.errors import InputError
 from systems.checkpoints import check_weights, read_checkpoint, state_dict_of
 from systems.ntechlab.detections import Detections
@@ -65,7 +67,7 @@ class DSFD(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, int]]]:
         locations, scores, sizes = [], [], []
         for level, features in enumerate(self._sources(x)):
-            sizes.append(tuple(features.shape[2:]))
+            sizes.append((features.shape[2], features.shape[3]))
             # the heads' other channels were for anchors of the first shot, in training
             locations.append(self.loc[level](features)[:, :4].flatten(2).transpose(1, 2))
             logits = self.conf[level](features)
@@ -198,13 +200,17 @@ def best_boxes(bboxes: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor
 
 
 class DsfdDetector:
-    """DSFD on a device, in fp32; the faces that it finds come best first. Raises as `load_dsfd` does."""
+    """DSFD on a device, in fp32; the faces that it finds come best first. On a CPU that has what they need it runs on
+    our kernels, each call on one core. Raises as `load_dsfd` does."""
 
     def __init__(self, path: str | os.PathLike, device: torch.device | str = "cpu"):
         self.device = torch.device(device)
         if self.device.type == "cuda":
             forbid_tf32()
-        self.network = load_dsfd(path).to(self.device)
+        network: nn.Module = load_dsfd(path).to(self.device)
+        if self.device.type == "cpu" and libraries.why_not("winograd") is None:
+            network = on_winograd(network, threads=1)
+        self.network = network
         self._mean = torch.tensor(_BGR_MEAN, device=self.device).view(3, 1, 1)
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:

@@ -22,6 +22,7 @@ from engines.onnxruntime_engine import OnnxRuntimeNetwork
 from engines.openvino_engine import ChannelsLast, OpenVinoNetwork
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD, SCALE, SHIFT
 
+ENGINES = ("native", "openvino", "onnxruntime", "torch")  # those that run the classifiers
 _BATCH = {"cuda": 64, "cpu": 2}  # on a CPU two images stay in the cache of a core
 _REMEDY = "give a smaller --batch-size or fewer --workers, or end what else runs on it"
 
@@ -91,11 +92,11 @@ def build_ensemble(
 ) -> Ensemble:
     """Put classifiers, given as (name, module, input size), on a device at a precision; the modules are used up.
 
-    `engine` is one of `engines.choice.ENGINES`. "openvino" is for a CPU, in fp32 or bf16, as is "native"; on a GPU
+    `engine` is auto or one of ENGINES. "openvino" is for a CPU, in fp32 or bf16, as is "native"; on a GPU
     that is for fp16. "onnxruntime" is for fp32.
     """
     batch_size = batch_size or default_batch_size(device)
-    engine = choose_engine(engine, device)
+    engine = choose_engine(engine, device, ENGINES)
     if device.type == "cuda" and engine != "onnxruntime":
         return _on_gpu(modules, device, DTYPES[precision], engine, batch_size)
     models = []

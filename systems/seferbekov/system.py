@@ -13,7 +13,7 @@ from runtime.command import number_above, positive
 from runtime.errors import InputError
 from systems.sample import FacesTable, GiveVerdict, HowScored, ScoredFace, Settings
 from systems.seferbekov.checkpoints import load_model
-from systems.seferbekov.ensemble import build_ensemble, default_batch_size
+from systems.seferbekov.ensemble import ENGINES, build_ensemble, default_batch_size
 from systems.seferbekov.face_models import FaceModels
 from systems.seferbekov.faces import THRESHOLDS, FaceExtractor
 from systems.seferbekov.models import ENCODERS
@@ -66,7 +66,7 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 class SeferbekovPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
-    engines = ("native", "openvino", "onnxruntime", "torch")
+    engines = ENGINES
     follows_faces = False
 
     def __init__(
@@ -120,7 +120,7 @@ class SeferbekovPredictor:
         detector = FacenetDetector(
             thresholds=THRESHOLDS,
             device=machine.device,
-            engine="auto" if machine.engine == "onnxruntime" else machine.engine,  # which runs classifiers alone
+            engine="torch" if machine.engine == "torch" else "auto",
             threads=machine.workers,
         )
         loaded = ((name, load_model(path, encoder=self._encoder, input_size=self._size)) for name, path in checkpoints)
