@@ -89,7 +89,7 @@ def make_source(root: Path) -> Path:
 
 
 def make_model(root: Path, source: str | Path, rows: list[Row]) -> Path:
-    """A data root with one pair, "real" and "fake", and what the winner's stages make of it, if one of them is timed."""
+    """A data root with one pair, "real" and "fake", and what the winner's stages make of it, where one is timed."""
     data = read_data_root(source)
     fake = data.fakes_with_original[0]
     real = next(video for video in data.videos if video.id == fake.original)

@@ -34,6 +34,12 @@ def to_rgb(path: str, frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(image[:, ::-1] if mirror else image)
 
 
+def shape_of(frame: av.VideoFrame) -> tuple[int, int, int]:
+    """The shape of the array that `to_rgb` makes of a frame."""
+    swap, *_ = turn_of(frame) or UPRIGHT
+    return (frame.width, frame.height, 3) if swap else (frame.height, frame.width, 3)
+
+
 def matrix_of(frame: av.VideoFrame) -> int | None:
     """The matrix, by FFmpeg's number, that a frame's colours are read by whatever it says; None where its own is."""
     return _BT601 if _is_yuv8(frame.format.name) or frame.colorspace not in _KNOWN_MATRICES else None

@@ -15,15 +15,15 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import av
 import numpy as np
 
 from faces.packets import ALONE, CHANGE, DAMAGED, REFERENCE, SHOWN, START, UNDECIDED, inspector_of
-from faces.pixels import notes_on, to_rgb
+from faces.pixels import notes_on, shape_of, to_rgb
 from faces.stream_facts import frame_facts, stream_facts
-from faces.video_file import MAX_FRAMES, VideoError, check_count, choose_track, open_track, plain
+from faces.video_file import MAX_FRAMES, VideoError, check_count, check_size, choose_track, open_track, plain
 
 READER = 2  # raised when the same file gives other frames than before
 
@@ -64,16 +64,39 @@ class VideoInfo:
         return round(index / self.rate, 6) if self.rate else None
 
 
-class VideoFrames(Iterator[Frame]):
-    """Frames as they are read. `info` is known after `look`, but for what only a decoded frame tells; complete it is
-    once the first frame has come."""
+class HeldFrame:
+    """A frame as the decoder left it, which takes half the memory of its picture, or less."""
 
-    def __init__(self, path: str | os.PathLike, select: Select, all_of_them: bool = False):
+    def __init__(self, path: str, frame: av.VideoFrame):
+        check_size(path, frame.width, frame.height)
+        self.shape = shape_of(frame)
+        self._path, self._frame = path, frame
+
+    def rgb(self) -> np.ndarray:
+        """As the other functions give it, each time anew."""
+        return to_rgb(self._path, self._frame)
+
+
+Made = TypeVar("Made", np.ndarray, HeldFrame)
+
+
+class VideoFrames(Iterator[tuple[int, Made]], Generic[Made]):
+    """Frames as they are read, and as `make` makes them of what is decoded. `info` is known after `look`, but for what
+    only a decoded frame tells; complete it is once the first frame has come."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        select: Select,
+        all_of_them: bool = False,
+        make: Callable[[str, av.VideoFrame], Made] = to_rgb,
+    ):
         self.info = VideoInfo()
         self._all_of_them = all_of_them
+        self._make = make
         self._path = os.fspath(path)
         self._select = select
-        self._frames: Iterator[Frame] | None = None
+        self._frames: Iterator[tuple[int, Made]] | None = None
 
     def look(self) -> VideoInfo:
         """List the file's packets and choose frames, before any is decoded. Raises VideoError."""
@@ -81,16 +104,16 @@ class VideoFrames(Iterator[Frame]):
             with _errors_told(self._path):
                 scan = _scan(self._path, self.info)
                 wanted = _choose(self._select, self.info)
-            self._frames = _read_upright(self._path, scan, wanted, self.info, self._all_of_them)
+            self._frames = _read_upright(self._path, scan, wanted, self.info, self._all_of_them, self._make)
         return self.info
 
-    def __next__(self) -> Frame:
+    def __next__(self) -> tuple[int, Made]:
         self.look()
         with _errors_told(self._path):
             return next(self._frames)
 
 
-def iter_frames(path: str | os.PathLike, select: Select) -> VideoFrames:
+def iter_frames(path: str | os.PathLike, select: Select) -> VideoFrames[np.ndarray]:
     """(index, frame) for the chosen frames of a video, in ascending order of index.
 
     `select` gets the number of frames in the video and returns the indices wanted; repeated ones are read once, those
@@ -110,9 +133,14 @@ def _errors_told(path: str) -> Iterator[None]:
         raise VideoError(path, f"can't be opened ({error.strerror or error})") from error
 
 
-def iter_all_frames(path: str | os.PathLike, select: Select) -> VideoFrames:
+def iter_all_frames(path: str | os.PathLike, select: Select) -> VideoFrames[np.ndarray]:
     """As `iter_frames`, but where frames are missing, as the file is cut or damaged, a VideoError comes at the end."""
     return VideoFrames(path, select, all_of_them=True)
+
+
+def iter_held_frames(path: str | os.PathLike, select: Select) -> VideoFrames[HeldFrame]:
+    """As `iter_all_frames`, for a caller that has to keep frames before it knows which it needs."""
+    return VideoFrames(path, select, all_of_them=True, make=HeldFrame)
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
@@ -161,10 +189,17 @@ def _choose(select: Select, info: VideoInfo) -> np.ndarray:
     return wanted
 
 
-def _read_upright(path: str, scan: _Scan, wanted: np.ndarray, info: VideoInfo, all_of_them: bool) -> Iterator[Frame]:
+def _read_upright(
+    path: str,
+    scan: _Scan,
+    wanted: np.ndarray,
+    info: VideoInfo,
+    all_of_them: bool,
+    make: Callable[[str, av.VideoFrame], Made],
+) -> Iterator[tuple[int, Made]]:
     read = 0
     for index, frame, stream in _read(path, scan, wanted):
-        image = to_rgb(path, frame)
+        image = make(path, frame)
         if not read:
             info.height, info.width = image.shape[:2]
             info.notes += notes_on(frame, stream)

@@ -14,7 +14,7 @@ DATA_ROOT/face_videos_by_real_fake/{REAL,FAKE}/<part>_<name>. With torchrun the 
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -24,17 +24,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project, fro
 
 import runtime.environment  # noqa: F401  it says what to do where the others can't be imported
 
-from faces.video import READER, Frame, iter_all_frames, probe
+import av
+
+from faces.video import READER, Frame, VideoInfo, iter_all_frames, iter_held_frames, probe
 from preprocessing.cut_videos import Place, new_videos, part_number
 from preprocessing.data_root import DataRoot, Video
-from preprocessing.face_boxes import SEARCH, BoxFinder, Row, boxes_file, check_rows, of_one_size
+from preprocessing.face_boxes import (
+    SEARCH,
+    BoxFinder,
+    Row,
+    boxes_file,
+    by_chunk,
+    check_rows,
+    of_one_size,
+    searched_frames,
+)
 from preprocessing.stage import DETECTOR_MODULES, Item, Made, Stage, add_common_flags, add_device_flag, run_stage
 from runtime.command import run_command
 from runtime.ranks import Ranks
 from systems.medics.clip_files import BY_LABEL, BY_PART, ENCODER, LABELS, MOST_OPEN, write_clips
-from systems.medics.clips import CHUNK, SHORTEST, ClipPlan, cut_clips, plan_clips
+from systems.medics.clips import CHUNK, SHORTEST, ClipPlan, chunks_of, cut_clips, plan_chunk, plan_clips
 from systems.medics.volumes import FRAME_STEP
 
+_MOST_HELD = 2**29  # bytes of a chunk's frames as they are decoded: 1080p in 8 bits with subsampled colours has 467 MB
 _SEEN_OUTSIDE = 4  # pixels at half size, the width of a cell: boxes that leave the frame by less are usual
 
 
@@ -133,14 +145,16 @@ def make_work(make_finder: Callable[[], BoxFinder], settings: dict) -> Callable[
             if info.frame_count < CHUNK:
                 notes.append(f"has {info.frame_count} frames, fewer than {CHUNK}: no clip is made of it")
                 return Made({"clips": 0}, notes)
-            boxes = finder.boxes_of(task.video.id, path, work)
-            check_rows(path, boxes, info.frame_count)
+            clips = Clips(task, info, work, settings)
+            boxes = finder.known(task.video.id, path)
+            if boxes is None and clips.fit_in_memory:
+                boxes, plans = clips.search_and_write(finder)
+                finder.keep(task.video.id, path, boxes, work)
+            else:
+                boxes = finder.boxes_of(task.video.id, path, work) if boxes is None else boxes
+                check_rows(path, boxes, info.frame_count)
+                plans = clips.write(boxes)
             size = {"width": info.width, "height": info.height}
-            plans = plan_clips(boxes, frame_count=info.frame_count, exact=settings["exact"], **size)
-            for group in groups(plans):
-                files = [(work / name_of(plan, task.video), plan) for plan in group]
-                frames = read(path, group, (info.height, info.width, 3))
-                write_clips(files, cut_clips(group, frames), lossless=settings["lossless"])
             made += [describe(plan, task) for plan in plans]
             notes += told(boxes, plans, **size)
         short = sum(not clip["links"] for clip in made)
@@ -150,17 +164,63 @@ def make_work(make_finder: Callable[[], BoxFinder], settings: dict) -> Callable[
     return cut
 
 
+class Clips:
+    """The clips of one video, on their way to files in the folder `work`."""
+
+    def __init__(self, task: Task, info: VideoInfo, work: Path, settings: dict):
+        self._video, self._info, self._work = task.video, info, work
+        self._lossless = settings["lossless"]
+        self._how = {"width": info.width, "height": info.height, "exact": settings["exact"]}
+        self._shape = (info.height, info.width, 3)
+        bits = av.VideoFormat(info.stream["pixel_format"]).padded_bits_per_pixel
+        self.fit_in_memory = CHUNK * info.width * info.height * bits // 8 <= _MOST_HELD  # of a chunk, as decoded
+
+    def search_and_write(self, finder: BoxFinder) -> tuple[list[Row], list[ClipPlan]]:
+        """In one pass over the video: a chunk's frames are kept until its faces are known. Returns the rows of boxes
+        and the plans of the clips."""
+        path, count = self._video.path, self._info.frame_count
+        searched, chunks = searched_frames(count), chunks_of(count)
+        wanted = {*range(chunks * CHUNK), *searched}
+        boxes: list[Row] = []
+        plans: list[ClipPlan] = []
+        for chunk, part in by_chunk(of_one_size(path, iter_held_frames(path, lambda count: wanted), self._shape)):
+            held = list(part)
+            rows = finder.search((index, frame.rgb()) for index, frame in held if index in searched)
+            boxes += rows
+            if chunk < chunks:
+                of_chunk = plan_chunk(chunk, rows, **self._how)
+                plans += of_chunk
+                for group in groups(of_chunk):
+                    needed = frames_of(group)
+                    self._write(group, ((index, frame.rgb()) for index, frame in held if index in needed))
+            held.clear()  # before the next chunk's are read
+        return boxes, plans
+
+    def write(self, boxes: Sequence[Row]) -> list[ClipPlan]:
+        """By boxes that are known; reads the video once for each MOST_OPEN faces of a chunk. Returns the plans."""
+        path = self._video.path
+        plans = plan_clips(boxes, frame_count=self._info.frame_count, **self._how)
+        for group in groups(plans):
+            needed = frames_of(group)
+            self._write(
+                group, of_one_size(path, iter_all_frames(path, lambda count, needed=needed: needed), self._shape)
+            )
+        return plans
+
+    def _write(self, plans: Sequence[ClipPlan], frames: Iterable[Frame]) -> None:
+        files = [(self._work / name_of(plan, self._video), plan) for plan in plans]
+        write_clips(files, cut_clips(plans, frames), lossless=self._lossless)
+
+
+def frames_of(plans: Sequence[ClipPlan]) -> set[int]:
+    return {index for plan in plans for index in plan.video_frames}
+
+
 def groups(plans: Sequence[ClipPlan]) -> Iterator[list[ClipPlan]]:
     """All plans, as many at a time as may be encoded at once: nearly always all, but some videos show a crowd."""
     chunks = [list(plans_of_chunk) for _, plans_of_chunk in groupby(plans, lambda plan: plan.chunk)]
     for start in range(0, max(map(len, chunks), default=0), MOST_OPEN):
         yield [plan for chunk in chunks for plan in chunk[start : start + MOST_OPEN]]
-
-
-def read(path: str, plans: Sequence[ClipPlan], shape: tuple[int, ...]) -> Iterator[Frame]:
-    """The frames that the plans need, ascending. Raises ItemError where one can't be read or is of another shape."""
-    wanted = {index for plan in plans for index in plan.video_frames}
-    return of_one_size(path, iter_all_frames(path, lambda frame_count: wanted), shape)
 
 
 def name_of(plan: ClipPlan, video: Video) -> str:

@@ -11,16 +11,18 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from faces.video import READER, Frame, in_chunks, iter_all_frames
+from faces.video import READER, Frame, HeldFrame, in_chunks, iter_all_frames
 from runtime import limits
 from runtime.errors import ItemError
 from runtime.files import file_identity, open_folder, parse_json
-from systems.medics.clips import FRAMES_WITH_BOXES
+from systems.medics.clips import CHUNK, FRAMES_WITH_BOXES
 from systems.medics.volumes import FRAME_STEP
 
 FOLDER = "rois"
@@ -30,6 +32,7 @@ _MOST_ROWS = FRAMES_WITH_BOXES // FRAME_STEP
 _MOST_SIDE = 1 << 20  # pixels
 
 Row = list[list[float]] | None
+Image = TypeVar("Image", np.ndarray, HeldFrame)
 
 
 class BoxFinder:
@@ -44,29 +47,40 @@ class BoxFinder:
 
     def boxes_of(self, video_id: str, path: str, work: Path) -> list[Row]:
         """The rows of a video. `work` is an empty place for files on the data root's file system. Raises ItemError."""
+        boxes = self.known(video_id, path)
+        if boxes is None:
+            boxes = []
+            frames = iter_all_frames(path, searched_frames)
+            if searched_frames(frames.look().frame_count):
+                for _, part in by_chunk(of_one_size(path, frames)):
+                    boxes += self.search(part)
+            self.keep(video_id, path, boxes, work)
+        return boxes
+
+    def known(self, video_id: str, path: str) -> list[Row] | None:
+        """The rows that were given or kept; None where they have to be searched. Raises ItemError."""
         if self._given:
             return _read(boxes_file(self._given, video_id))["boxes"]
         kept = boxes_file(self._root / FOLDER, video_id)
-        found_in = {"video": list(file_identity(path) or ()), "search": SEARCH}
-        if os.path.lexists(kept):
-            record = _read(kept)
-            if {key: record.get(key) for key in found_in} == found_in and not self._again:
-                return record["boxes"]
-        boxes = self._search(path)
-        file = work / kept.name
-        file.write_text(json.dumps({**found_in, "boxes": boxes}))
-        with open_folder(self._root, FOLDER, make=True) as folder:
-            os.replace(file, kept.name, dst_dir_fd=folder)
-        return boxes
+        if self._again or not os.path.lexists(kept):
+            return None
+        record, found_in = _read(kept), _found_in(path)
+        return record["boxes"] if {key: record.get(key) for key in found_in} == found_in else None
 
-    def _search(self, path: str) -> list[Row]:
-        frames = iter_all_frames(path, searched_frames)
-        if not searched_frames(frames.look().frame_count):
-            return []
+    def keep(self, video_id: str, path: str, boxes: Sequence[Row], work: Path) -> None:
+        """Put the rows where `known` finds them."""
+        file = work / f"{video_id}.boxes.json"
+        file.write_text(json.dumps({**_found_in(path), "boxes": boxes}))
+        with open_folder(self._root, FOLDER, make=True) as folder:
+            os.replace(file, file.name, dst_dir_fd=folder)
+
+    def search(self, frames: Iterable[Frame]) -> list[Row]:
+        """The rows of the searched frames of a chunk: how many the detector gets at a time moves what it finds by a
+        rounding, so it is the same for whoever asks."""
         rows: list[Row] = []
-        halves = ((index, _half(frame)) for index, frame in of_one_size(path, frames))
-        for chunk in in_chunks(halves, self._detector.best_batch):
-            found = self._detector.detect([half for _, half in chunk])
+        halves = ((index, _half(frame)) for index, frame in frames)
+        for some in in_chunks(halves, self._detector.best_batch):
+            found = self._detector.detect([half for _, half in some])
             rows += [faces.bboxes.tolist() or None for faces in found]
         return rows
 
@@ -75,6 +89,15 @@ class BoxFinder:
         from faces.face_detector import FacenetDetector  # takes seconds to import: only where it is used
 
         return FacenetDetector.of_a_worker(self._device, self._local_rank, thresholds=THRESHOLDS, scale="full")
+
+
+def by_chunk(frames: Iterable[tuple[int, Image]]) -> Iterator[tuple[int, Iterator[tuple[int, Image]]]]:
+    """(chunk, its frames) for frames in ascending order."""
+    return groupby(frames, lambda frame: frame[0] // CHUNK)
+
+
+def _found_in(path: str) -> dict:
+    return {"video": list(file_identity(path) or ()), "search": SEARCH}
 
 
 def searched_frames(frame_count: int) -> range:
@@ -93,7 +116,9 @@ def boxes_file(folder: Path, video_id: str) -> Path:
     return folder / f"{video_id}.boxes.json"
 
 
-def of_one_size(path: str, frames: Iterable[Frame], shape: tuple[int, ...] | None = None) -> Iterator[Frame]:
+def of_one_size(
+    path: str, frames: Iterable[tuple[int, Image]], shape: tuple[int, ...] | None = None
+) -> Iterator[tuple[int, Image]]:
     """The frames as they come, of a `shape`, or of the first one's. Raises ItemError for one of another: the boxes
     would be elsewhere in it."""
     for index, frame in frames:

@@ -1,7 +1,7 @@
 """MTCNN's networks on kernels of our own (`engines/native/mtcnn.h`), for CPUs with AMX or AVX-512, in fp32.
 
-With AMX numbers are three bf16 parts, 24 bits of mantissa, summed in fp32: boxes are those of the other engines. Nothing
-is compiled for a size, so images may come in ever other ones.
+With AMX numbers are three bf16 parts, 24 bits of mantissa, summed in fp32: boxes are those of the other engines.
+Nothing is compiled for a size, so images may come in ever other ones.
 """
 
 import ctypes

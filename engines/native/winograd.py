@@ -61,7 +61,9 @@ class WinogradConv(nn.Module):
     """What `conv`, which `fits`, computes, with what is added to it and ReLU: float32 (n, c, [t,] h, w), channels last,
     on the CPU. A call computes on `threads` cores. Raises NativeError where the library can't be had, MemoryError."""
 
-    def __init__(self, conv: nn.Conv2d | nn.Conv3d, *, relu: bool = False, threads: int, memory: "Memory | None" = None):
+    def __init__(
+        self, conv: nn.Conv2d | nn.Conv3d, *, relu: bool = False, threads: int, memory: "Memory | None" = None
+    ):
         super().__init__()
         self.channels, self.relu, self.threads = conv.out_channels, relu, threads
         self._memory = memory or Memory()

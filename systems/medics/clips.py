@@ -56,21 +56,31 @@ def plan_clips(
     `frame_count`, `width` and `height` are the video's. The published script loses the last frame of each clip and up
     to 7 pixels at the right and lower edge of its box; `exact` keeps them, and keeps the box in the frame.
     """
-    rows_of_chunk = CHUNK // FRAME_STEP
+    rows = CHUNK // FRAME_STEP
+    size = {"width": width, "height": height}
+    return [
+        plan
+        for chunk in range(chunks_of(frame_count))
+        for plan in plan_chunk(chunk, boxes[chunk * rows : (chunk + 1) * rows], **size, exact=exact)
+    ]
+
+
+def chunks_of(frame_count: int) -> int:
+    """How many chunks of a video there are clips of."""
+    return min(frame_count // CHUNK, MOST_CHUNKS)
+
+
+def plan_chunk(chunk: int, boxes: Sequence[Boxes], *, width: int, height: int, exact: bool = False) -> list[ClipPlan]:
+    """The clips of one chunk, by the boxes of its own frames; see `plan_clips`."""
+    cells = [cell_boxes(row, _CELL // 2, np.round) for row in boxes]
+    # the full frame's size where the boxes have half of it: parts beyond the right and lower edge count
+    volume = volume_of(cells, height // (_CELL // 2), width // (_CELL // 2))
+    fill_missing_rows(volume)
+    kept = [each for each in components_of(volume) if len(each.rows) >= LEAST_ROWS and _is_inside(each, width, height)]
     plans = []
-    for chunk in range(min(frame_count // CHUNK, MOST_CHUNKS)):
-        cells = [
-            cell_boxes(row, _CELL // 2, np.round) for row in boxes[chunk * rows_of_chunk : (chunk + 1) * rows_of_chunk]
-        ]
-        # the full frame's size where the boxes have half of it: parts beyond the right and lower edge count
-        volume = volume_of(cells, height // (_CELL // 2), width // (_CELL // 2))
-        fill_missing_rows(volume)
-        kept = [
-            each for each in components_of(volume) if len(each.rows) >= LEAST_ROWS and _is_inside(each, width, height)
-        ]
-        for face, component in enumerate(kept):
-            plan = _exact_plan(component, width, height) if exact else _published_plan(component)
-            plans.append(ClipPlan(chunk=chunk, face=face, merged=_most_boxes(component, cells), **plan))
+    for face, component in enumerate(kept):
+        plan = _exact_plan(component, width, height) if exact else _published_plan(component)
+        plans.append(ClipPlan(chunk=chunk, face=face, merged=_most_boxes(component, cells), **plan))
     return plans
 
 
