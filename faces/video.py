@@ -81,7 +81,7 @@ Made = TypeVar("Made", np.ndarray, HeldFrame)
 
 
 class VideoFrames(Iterator[tuple[int, Made]], Generic[Made]):
-    """Frames as they are read, and as `make` makes them of what is decoded. `info` is known after `look`, but for what
+    """Frames as they are read, RGB, or what `make` makes of what is decoded. `info` is known after `look`, but for what
     only a decoded frame tells; complete it is once the first frame has come."""
 
     def __init__(
@@ -89,11 +89,11 @@ class VideoFrames(Iterator[tuple[int, Made]], Generic[Made]):
         path: str | os.PathLike,
         select: Select,
         all_of_them: bool = False,
-        make: Callable[[str, av.VideoFrame], Made] = to_rgb,
+        make: Callable[[str, av.VideoFrame], Made] | None = None,
     ):
         self.info = VideoInfo()
         self._all_of_them = all_of_them
-        self._make = make
+        self._make = make or to_rgb
         self._path = os.fspath(path)
         self._select = select
         self._frames: Iterator[tuple[int, Made]] | None = None

@@ -17,6 +17,7 @@ import pytest
 
 from faces.video import iter_frames
 from preprocessing import extract_face_clips
+from preprocessing.data_root import read_data_root
 from preprocessing.face_boxes import SEARCH, BoxFinder
 from systems.medics.clip_files import clip_length, read_clip
 from systems.medics.clips import cut_face
@@ -132,6 +133,50 @@ def test_two_workers_equal_one(root, tmp_path):
     assert run(root) == 0 and run(other / "root", workers=2) == 0
     assert outputs(root)[BY_LABEL] == outputs(other / "root")[BY_LABEL]
     assert sorted(outputs(root)[BY_PART]) == sorted(outputs(other / "root")[BY_PART])
+
+
+class Searched(BoxFinder):
+    """Finds what the tests' own boxes say, and notes which frames it looked at."""
+
+    def __init__(self, root, given, **kwargs):
+        super().__init__(root, None, **kwargs)
+        self.rows, self.seen = json.loads((given / "a.boxes.json").read_text())["boxes"], []
+
+    def search(self, frames):
+        found = [(index, frame.mean()) for index, frame in frames]
+        self.seen += found
+        return [self.rows[index // 10] for index, _ in found]
+
+
+@pytest.mark.parametrize("most", [2**29, 0], ids=["one pass", "a video with large frames"])
+def test_searched_and_cut_in_one_pass(root, monkeypatch, most):
+    """The same files as by boxes that were known; frames are decoded once where a chunk's fit into memory."""
+    medics.write_boxes(root.parent / "given", "a", [[OTHER, FACE]] * 15 + [[FACE, OTHER]] * 5 + [[FACE]] * 10)
+    cut(root)
+    expected = outputs(root)[BY_PART]
+    for folder in (BY_PART, BY_LABEL):
+        shutil.rmtree(root / folder)
+    reads = []
+    for name in ("iter_all_frames", "iter_held_frames"):
+        read = getattr(extract_face_clips, name)
+        monkeypatch.setattr(
+            extract_face_clips, name, lambda *args, read=read, name=name: reads.append(name) or read(*args)
+        )
+    monkeypatch.setattr(extract_face_clips, "_MOST_HELD", most)
+    finder = Searched(root, root.parent / "given", device="cpu", local_rank=0)
+    work = extract_face_clips.make_work(lambda: finder, SETTINGS)
+    item = extract_face_clips.list_items(root, None, SETTINGS, read_data_root(root))[0]
+    work(item.task)
+    assert [index for index, _ in finder.seen] == list(range(0, 300, 10))
+    frames = dict(iter_frames(item.task.video.path, lambda count: [0, 10, 290]))
+    assert dict(finder.seen)[290] == frames[290].mean() and dict(finder.seen)[10] != frames[0].mean()
+    made = outputs(root)[BY_PART]
+    clips = {name for name in expected if "a.mp4_" in name}
+    assert clips == {name for name in made if "a.mp4_" in name} and len(clips) == 4
+    assert all(made[name] == expected[name] for name in clips)
+    assert reads == (["iter_held_frames"] if most else ["iter_all_frames"])
+    kept = json.loads((root / "rois" / "a.boxes.json").read_text())
+    assert kept["boxes"] == finder.rows
 
 
 def test_a_crowd_is_encoded_a_few_at_a_time(tmp_path):

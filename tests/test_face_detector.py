@@ -11,7 +11,7 @@ from faces import face_detector, mtcnn_boxes
 from faces.face_detector import FacenetDetector
 from faces.mtcnn import Networks
 from tests import media
-from tests.engines import ENGINES
+from tests.engines import DETECTORS
 
 THRESHOLDS = (0.7, 0.8, 0.8)
 
@@ -50,7 +50,7 @@ def assert_same(found, oracle):
         np.testing.assert_allclose(faces.landmarks / 2, landmarks, atol=0.01)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", DETECTORS)
 def test_same_boxes_as_facenet_pytorch(frames, oracle, engine):
     detector = FacenetDetector(thresholds=THRESHOLDS, engine=engine)
     assert_same(detector.detect(frames), oracle)
@@ -117,5 +117,5 @@ def test_no_frames():
 def test_unknown_choices():
     with pytest.raises(ValueError, match="scale 'third': use one of half, full, auto"):
         FacenetDetector(scale="third")
-    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, openvino, onnxruntime, torch"):
+    with pytest.raises(ValueError, match="engine 'tpu': use one of auto, native, avx512, openvino, torch"):
         FacenetDetector(engine="tpu")

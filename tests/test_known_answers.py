@@ -7,6 +7,7 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
+from faces import face_detector
 from inference import known_answers, known_checks, known_scores
 from inference.findings import FAILED, NOT_HERE, OK
 from inference.known_answers import FRAME, decoded, read_answers
@@ -16,7 +17,7 @@ from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.registry import SYSTEMS
 from systems.seferbekov import ensemble
 from systems.seferbekov.models import DeepFakeClassifier
-from tests.engines import ENGINES
+from tests.engines import DETECTORS
 
 CPU = torch.device("cpu")
 
@@ -210,7 +211,7 @@ def test_a_detector_that_sees_something_else(answers, monkeypatch):
 
 
 def usable():
-    return [engine for engine in ("native", "openvino", "torch") if known_checks.is_usable(engine, CPU)]
+    return [engine for engine in face_detector.ENGINES if known_checks.is_usable(engine, CPU)]
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +261,7 @@ def test_a_network_of_other_weights(seferbekov, answers, tmp_path, monkeypatch):
     assert any(line.startswith("normalisation or network") for line in told(other, seferbekov[1], answers))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", DETECTORS)
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_each_system_on_each_engine(answers, tmp_path, seferbekov, name, engine):
     system = known_scores.fixed_system(name, tmp_path / name)

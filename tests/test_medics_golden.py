@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from engines.native.winograd import on_winograd
 from faces.video import iter_frames
 from systems.medics import cutmix
 from systems.medics.buckets import RealFakeBuckets
@@ -18,7 +19,9 @@ from systems.medics.models import MODELS, NETWORKS, load_model, p_fake_of_clips,
 from systems.medics.sampling import Detections, FacePictures, chunks_of, detection_images, plan_tracks
 from systems.medics.settings import Attempt, Settings
 from systems.medics.strategy import p_fake_of_faces, score_video
+from systems.medics.traceable import traceable
 from tests import media, processes
+from tests.engines import needs_avx512
 from training.config import read_config, schedule_of
 
 GOLDEN = media.SHARED / "golden" / "medics"
@@ -136,11 +139,14 @@ def test_unit_cases_of_inference(case):
     assert (faces, squares) == (expected["inference_faces"], expected["inference_squares"])
 
 
+@pytest.mark.parametrize("engine", ["torch", pytest.param("avx512", marks=needs_avx512)])
 @pytest.mark.parametrize("name", NETWORK_MODELS[:4])
 @torch.inference_mode()
-def test_logits_of_clips(name, checkpoints, clips):
+def test_logits_of_clips(name, engine, checkpoints, clips):
     expected = golden("models/logits.json")["models"][name]["cases"]
     model = model_of(name, checkpoints)
+    if engine == "avx512":
+        model.network = on_winograd(traceable(model.network), threads=2)
     if name == "i3d":  # 64 frames would be needed
         noise = noise_clip(12, 45, 224)
         logits = model.network(model.normalise(noise))

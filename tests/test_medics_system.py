@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import predict_folder
-from engines import openvino_engine
 from faces.video import iter_frames
+from inference.opening import engine_of
 from systems.medics.clips import cut_face
 from systems.medics.models import MODELS, load_model, save_model
 from systems.medics.sampler import ClipSampler
@@ -18,6 +18,7 @@ from systems.medics.sampling import Detections
 from systems.medics.settings import Settings
 from systems.medics.starting_weights import starting_model
 from systems.medics.strategy import p_fake_of_faces
+from systems.medics.system import MedicsPredictor
 from systems.sample import Account, Sample
 from tests import media, mjpeg
 from tests.engines import needs_openvino
@@ -137,7 +138,7 @@ def test_summary(finished):
     settings = summary["settings"]["settings"]
     assert (settings["frame_step"], settings["frame_limit"]) == (2, 100)
     assert summary["settings"]["system"] == "medics"
-    assert summary["settings"]["engine"] == ("openvino" if openvino_engine.is_installed() else "torch")
+    assert summary["settings"]["engine"] == engine_of(MedicsPredictor(), "auto", torch.device("cpu"))
 
 
 def test_report(finished):
@@ -306,7 +307,7 @@ def test_weights_of_another_network(weights, folder, tmp_path, capsys):
 
 
 def test_an_engine_that_runs_none_of_its_models(weights, folder, tmp_path, capsys):
-    reason = "--engine native: this system's models run on openvino, onnxruntime, torch"
+    reason = "--engine native: this system's models run on avx512, openvino, onnxruntime, torch"
     refused(capsys, reason, weights, folder, tmp_path / "out.csv", "--engine", "native")
 
 

@@ -42,7 +42,7 @@ def test_compiled_once(fresh, monkeypatch):
 def test_another_source_is_compiled_anew(fresh, monkeypatch, tmp_path):
     sources = tmp_path / "native"
     sources.mkdir()
-    for name in ("amx.h", "halve.cpp"):
+    for name in ("amx.h", "buffer.h", "halve.cpp"):
         (sources / name).write_bytes((libraries._SOURCES / name).read_bytes())
     monkeypatch.setattr(libraries, "_SOURCES", sources)
     library("halve")
@@ -68,12 +68,13 @@ def test_another_processor(fresh, monkeypatch):
     assert libraries.why_not() == expected
     with pytest.raises(NativeError, match=expected):
         library("mtcnn")
+    assert libraries.why_not(*libraries.FOR_AVX512) == "the processor lacks bmi2, fma"  # these need no more
     assert not fresh.exists()
 
 
 @pytest.fixture
 def any_processor(monkeypatch):
-    monkeypatch.setattr(libraries, "_processor_features", lambda: set(libraries._NEEDS))
+    monkeypatch.setattr(libraries, "_processor_features", lambda: set(libraries._AMX))
 
 
 def test_no_compiler(fresh, any_processor, monkeypatch, tmp_path):
@@ -143,7 +144,7 @@ needs_compiler = pytest.mark.skipif(not any(map(shutil.which, libraries._COMPILE
 def small(fresh, monkeypatch, tmp_path):
     """Sources that any processor can run, compiled in no time."""
     monkeypatch.setattr(libraries, "_SOURCES", tmp_path / "native")
-    monkeypatch.setattr(libraries, "_NEEDS", {})
+    monkeypatch.setattr(libraries, "_NEEDS", {"halve": {}})
     (tmp_path / "native").mkdir()
     (tmp_path / "native" / "amx.h").touch()
     source = 'extern "C" int amx_request() { return 0; }\nextern "C" int halve() { return 7; }\n'

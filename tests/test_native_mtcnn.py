@@ -6,14 +6,14 @@ import torch
 
 from faces.mtcnn import NativeNetworks, Networks
 from tests import media
-from tests.engines import needs_native
+from tests.engines import needs_avx512, needs_native
 
-pytestmark = needs_native
+LIBRARIES = [pytest.param("mtcnn", marks=needs_native), pytest.param("mtcnn_avx512", marks=needs_avx512)]
 
 
-@pytest.fixture(scope="module")
-def networks():
-    return NativeNetworks(), Networks(torch.device("cpu"), "torch", 1, False)
+@pytest.fixture(scope="module", params=LIBRARIES)
+def networks(request):
+    return NativeNetworks(request.param), Networks(torch.device("cpu"), "torch", 1, False)
 
 
 @pytest.fixture(scope="module")

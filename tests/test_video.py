@@ -84,6 +84,9 @@ def test_rotation_tag(tmp_path, face_video, degrees):
     frame = read(path, [5])[5]
     assert frame.shape == ((360, 640, 3) if degrees == 180 else (640, 360, 3))
     np.testing.assert_array_equal(frame, expected)
+    ((_, held),) = video.iter_held_frames(path, lambda count: [5])
+    assert held.shape == frame.shape
+    np.testing.assert_array_equal(held.rgb(), expected)
 
 
 def test_variable_frame_rate(tmp_path):
