@@ -133,8 +133,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--engine",
         choices=ENGINES,
         default="auto",
-        help="auto takes the first that can be had of native (our own kernels: on a CPU they need AMX\n"
-        'and a C++ compiler), openvino (on a CPU) and torch. onnxruntime (pip install ".[export]") scores in fp32',
+        help="auto takes the first that can be had, and runs the system's models, of native (our own kernels:\n"
+        "on a CPU they need AMX and a C++ compiler), avx512 (our own for a CPU with AVX-512: The Medics'\n"
+        'networks), openvino (on a CPU) and torch. onnxruntime (pip install ".[export]") scores in fp32',
     )
     arg("--workers", type=worker_count, metavar="N", help="threads that read and detect (default: CPU cores)")
     arg(

@@ -46,7 +46,7 @@ def _halve(image: np.ndarray) -> np.ndarray:
 
 
 def _inner(image: np.ndarray) -> np.ndarray:
-    return _inner_torch(image) if libraries.why_not() else halve(image)
+    return _inner_torch(image) if libraries.why_not("halve") else halve(image)
 
 
 def _inner_torch(image: np.ndarray) -> np.ndarray:

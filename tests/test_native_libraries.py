@@ -12,7 +12,7 @@ import pytest
 
 from engines.native import cache, libraries
 from engines.native.libraries import NativeError, library
-from tests.engines import needs_native
+from tests.engines import needs_avx512
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,7 +28,7 @@ def fresh(monkeypatch, tmp_path):
     libraries.why_not.cache_clear()
 
 
-@needs_native
+@needs_avx512
 def test_compiled_once(fresh, monkeypatch):
     library("halve")
     (compiled,) = fresh.iterdir()  # and no temporary file
@@ -38,21 +38,21 @@ def test_compiled_once(fresh, monkeypatch):
     library("halve")  # nothing is compiled again
 
 
-@needs_native
+@needs_avx512
 def test_another_source_is_compiled_anew(fresh, monkeypatch, tmp_path):
     sources = tmp_path / "native"
     sources.mkdir()
-    for name in ("amx.h", "buffer.h", "halve.cpp"):
+    for name in ("buffer.h", "halve.cpp"):
         (sources / name).write_bytes((libraries._SOURCES / name).read_bytes())
     monkeypatch.setattr(libraries, "_SOURCES", sources)
     library("halve")
-    (sources / "amx.h").write_text((sources / "amx.h").read_text() + "\n// changed\n")
+    (sources / "buffer.h").write_text((sources / "buffer.h").read_text() + "\n// changed\n")
     libraries._load.cache_clear()
     library("halve")
     assert len(list(fresh.iterdir())) == 2
 
 
-@needs_native
+@needs_avx512
 def test_processes_that_start_together(tmp_path):
     code = "from engines.native.libraries import library; library('halve'); print('loaded')"
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
@@ -146,8 +146,8 @@ def small(fresh, monkeypatch, tmp_path):
     monkeypatch.setattr(libraries, "_SOURCES", tmp_path / "native")
     monkeypatch.setattr(libraries, "_NEEDS", {"halve": {}})
     (tmp_path / "native").mkdir()
-    (tmp_path / "native" / "amx.h").touch()
-    source = 'extern "C" int amx_request() { return 0; }\nextern "C" int halve() { return 7; }\n'
+    (tmp_path / "native" / "buffer.h").touch()
+    source = 'extern "C" int halve() { return 7; }\n'
     (tmp_path / "native" / "halve.cpp").write_text(source)
     return fresh
 

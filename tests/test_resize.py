@@ -7,7 +7,7 @@ from PIL import Image
 from engines.native.halve import halve
 from faces import resize
 from faces.resize import resize_rgb
-from tests.engines import needs_native
+from tests.engines import needs_avx512
 
 
 def noise(height, width, seed=0):
@@ -24,7 +24,7 @@ def pillow(image, width, height):
     return np.asarray(across.resize((width, height)))
 
 
-INNERS = [pytest.param(halve, marks=needs_native), resize._inner_torch]
+INNERS = [pytest.param(halve, marks=needs_avx512), resize._inner_torch]
 
 
 @pytest.mark.parametrize("inner", INNERS)

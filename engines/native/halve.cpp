@@ -6,10 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <vector>
-
-#include "amx.h"
 
 namespace {
 

@@ -30,7 +30,7 @@ _AVX512 = {
     "bmi2": "-mbmi2",
 }
 _AMX = {**_AVX512, "avx512_bf16": "-mavx512bf16", "amx_tile": "-mamx-tile", "amx_bf16": "-mamx-bf16"}
-FOR_AMX, FOR_AVX512 = ("efficientnet", "halve", "mtcnn"), ("mtcnn_avx512", "winograd")
+FOR_AMX, FOR_AVX512 = ("efficientnet", "mtcnn"), ("halve", "mtcnn_avx512", "winograd")
 _NEEDS = {**dict.fromkeys(FOR_AMX, _AMX), **dict.fromkeys(FOR_AVX512, _AVX512)}
 _COMPILE_SECONDS = 300
 
