@@ -71,7 +71,7 @@ def ours(model: FaceModel, device: torch.device, engine: str, precision: str) ->
 
 def engines_of_this_system(device: torch.device) -> list[str]:
     """The engines of this system that can be had, the fastest first."""
-    return [engine for engine in usable_engines(device) if engine in MedicsPredictor.engines]
+    return usable_engines(device, MedicsPredictor.engines)
 
 
 def gflop_of(model: FaceModel, face: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from faces.sampling import evenly_spaced
 from faces.video import iter_frames
 from runtime.cores import available_cores
 from systems.seferbekov.checkpoints import load_model
-from systems.seferbekov.ensemble import Ensemble, build_ensemble
+from systems.seferbekov.ensemble import ENGINES, Ensemble, build_ensemble
 from systems.seferbekov.faces import THRESHOLDS, FaceExtractor, prepare_face
 from systems.seferbekov.strategy import confident_strategy
 
@@ -78,7 +78,9 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     print(f"\n{date.today()}, {name}, PyTorch {torch.__version__}: {len(samples)} videos, {len(args.models)} models")
     exact: dict[str, np.ndarray] = {}
-    for engine, precision in itertools.product(args.engines or usable_engines(device), ("fp32", args.precision)):
+    for engine, precision in itertools.product(
+        args.engines or usable_engines(device, ENGINES), ("fp32", args.precision)
+    ):
         ensemble = build(args.models, device, engine, precision)
         scores = {name: np.concatenate(in_lanes(ensemble, images)) for name, images in samples.items()}
         if exact:

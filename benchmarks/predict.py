@@ -36,7 +36,7 @@ from inference.pipeline import Pipeline
 from runtime.cores import available_cores
 from runtime.memory import MemoryBudget, default_budget
 from systems.seferbekov.checkpoints import load_model
-from systems.seferbekov.ensemble import Ensemble, build_ensemble
+from systems.seferbekov.ensemble import ENGINES, Ensemble, build_ensemble
 from systems.seferbekov.face_models import FaceModels
 from systems.seferbekov.faces import THRESHOLDS, FaceExtractor, prepare_face
 from systems.seferbekov.sampler import FaceSampler
@@ -78,7 +78,8 @@ def recipe(checkpoints: list[str], device: torch.device) -> Contender:
 
 def ours(checkpoints: list[str], device: torch.device, engine: str, precision: str) -> Contender:
     cores = available_cores()
-    detector = FacenetDetector(thresholds=THRESHOLDS, device=device, engine=engine, threads=cores)
+    detector_engine = "torch" if engine == "torch" else "auto"  # as in predict_folder.py
+    detector = FacenetDetector(thresholds=THRESHOLDS, device=device, engine=detector_engine, threads=cores)
     modules = [(path, load_model(path).module, SIZE) for path in checkpoints]
     ensemble = build_ensemble(modules, device=device, precision=precision, engine=engine, lanes=cores)
     extractor = FaceExtractor(
@@ -207,7 +208,7 @@ def main() -> None:
         checkpoints = args.models or [make_checkpoint(folder)]
         contenders = [recipe(checkpoints, device)]
         precisions = ("fp16", "fp32") if device.type == "cuda" else ("bf16", "fp32")
-        chosen = itertools.product(args.engines or usable_engines(device), args.precisions or precisions)
+        chosen = itertools.product(args.engines or usable_engines(device, ENGINES), args.precisions or precisions)
         contenders += [ours(checkpoints, device, engine, precision) for engine, precision in chosen]
         count = args.count or (128 if device.type == "cuda" else 6)
         paths = [files[i % len(files)] for i in range(count)]

@@ -23,7 +23,7 @@ def choose_engine(engine: str, device: torch.device, among: Sequence[str] = ENGI
     if engine not in ("auto", *among):
         raise ValueError(f"engine {engine!r}: use one of {', '.join(dict.fromkeys(('auto', *among)))}")
     if engine == "auto":
-        return next(each for each in usable_engines(device) if each in among)
+        return usable_engines(device, among)[0]
     if engine in ("avx512", "openvino") and device.type != "cpu":
         raise ChoiceError(f"--engine {engine} works on the CPU; use --device cpu or --engine auto")
     if engine == "native" and (reason := _why_not_native(device)):
@@ -37,13 +37,13 @@ def choose_engine(engine: str, device: torch.device, among: Sequence[str] = ENGI
     return engine
 
 
-def usable_engines(device: torch.device) -> list[str]:
+def usable_engines(device: torch.device, among: Sequence[str] = ENGINES) -> list[str]:
     """Those that "auto" chooses from, the fastest first; ONNX Runtime runs where it is asked for alone."""
-    native = [] if _why_not_native(device) else ["native"]
-    if device.type != "cpu":
-        return [*native, "torch"]
-    avx512 = [] if libraries.why_not(*libraries.FOR_AVX512) else ["avx512"]
-    return [*native, *avx512, *(["openvino"] if openvino_engine.is_installed() else []), "torch"]
+    engines = [] if _why_not_native(device) else ["native"]
+    if device.type == "cpu":
+        engines += [] if libraries.why_not(*libraries.FOR_AVX512) else ["avx512"]
+        engines += ["openvino"] if openvino_engine.is_installed() else []
+    return [engine for engine in (*engines, "torch") if engine in among]
 
 
 def _why_not_native(device: torch.device) -> str | None:

@@ -29,7 +29,7 @@ def engine_of(predictor: Predictor, asked: str, device: torch.device) -> str:
     """The engine that was asked for, or the fastest that can be had of those that run the system's models. Raises
     ChoiceError."""
     if asked == "auto":
-        return next(engine for engine in usable_engines(device) if engine in predictor.engines)
+        return usable_engines(device, predictor.engines)[0]
     if asked not in predictor.engines:
         raise ChoiceError(f"--engine {asked}: this system's models run on {', '.join(predictor.engines)}")
     return choose_engine(asked, device)
