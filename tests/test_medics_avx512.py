@@ -26,17 +26,17 @@ def test_what_pytorch_says(name):
 
 
 @pytest.mark.parametrize(
-    "precision, amx, on_openvino",
+    "precision, has, on_openvino",
     [
-        ("fp32", False, ["seresnext50"]),
-        ("fp32", True, ["seresnext50"]),
-        ("bf16", False, ["i3d", "seresnext50"]),
-        ("bf16", True, ["i3d", "mc3_112", "res10", "seresnext50"]),
+        ("fp32", {"amx_bf16", "avx512_bf16"}, ["seresnext50"]),
+        ("bf16", set(), ["seresnext50"]),
+        ("bf16", {"avx512_bf16"}, ["i3d", "seresnext50"]),
+        ("bf16", {"amx_bf16", "avx512_bf16"}, ["i3d", "mc3_112", "res10", "seresnext50"]),
     ],
 )
-def test_which_networks_it_leaves_to_openvino(monkeypatch, precision, amx, on_openvino):
+def test_which_networks_it_leaves_to_openvino(monkeypatch, precision, has, on_openvino):
     """In bf16 those that are faster so, never R(2+1)D; nothing where OpenVINO is not installed."""
-    monkeypatch.setattr(clip_models, "has_amx", lambda: amx)
+    monkeypatch.setattr(clip_models, "processor_has", lambda feature: feature in has)
     asked = []
 
     class Converted(torch.nn.Module):

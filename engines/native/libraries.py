@@ -99,9 +99,9 @@ def _load(name: str) -> ctypes.CDLL | NativeError:
     return loaded
 
 
-def has_amx() -> bool:
-    """Whether the processor computes with tiles of bf16, sixteen times as fast as with floats."""
-    return "amx_bf16" in _processor_features()
+def processor_has(feature: str) -> bool:
+    """Whether it has a feature, by Linux's name for it."""
+    return feature in _processor_features()
 
 
 def _processor_features() -> set[str]:

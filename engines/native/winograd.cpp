@@ -88,10 +88,6 @@ public:
         std::lock_guard<std::mutex> guard(lock_);
         free_.push_back(std::move(scratch));
     }
-    void clear() {
-        std::lock_guard<std::mutex> guard(lock_);
-        free_.clear();
-    }
 
 private:
     std::mutex lock_;

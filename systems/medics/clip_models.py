@@ -9,7 +9,7 @@ from torch import nn
 from engines import openvino_engine
 from engines.device import DTYPES
 from engines.gpu import failures_are_told, forbid_tf32
-from engines.native.libraries import has_amx
+from engines.native.libraries import processor_has
 from engines.native.winograd import on_winograd
 from systems.medics.models import FaceModel, ModelSpec
 from systems.medics.onnxruntime_models import OnOnnxRuntime
@@ -21,7 +21,7 @@ from systems.system import Machine
 
 _BATCH = {"cuda": 4, "cpu": 1}
 _CONVERTED = ("avx512", "openvino", "onnxruntime")  # engines of which one batch at a time has all cores
-_FASTER_IN_BF16 = ("I3D", "SEResNeXt50")  # than by Winograd's products, on a processor without AMX
+_FASTER_IN_BF16 = ("I3D",)  # of the 3D networks, than by Winograd's products, on a processor without AMX
 _NOT_IN_BF16 = ("r2plus1d_18",)  # a face's probability moved by up to 0.11 with it, 0.02 with the others
 _REMEDY = "give a smaller --batch-size, or end what else runs on it"
 
@@ -84,7 +84,9 @@ def _better_on_openvino(spec: ModelSpec, precision: str) -> bool:
     """Where it is installed: in bf16 what is faster so, and the 2D network, whose convolutions are in groups."""
     if not openvino_engine.is_installed():
         return False
-    return not spec.is_3d or (precision == "bf16" and (has_amx() or spec.network in _FASTER_IN_BF16))
+    if not spec.is_3d or precision == "fp32":
+        return not spec.is_3d
+    return processor_has("amx_bf16") or (processor_has("avx512_bf16") and spec.network in _FASTER_IN_BF16)
 
 
 def precision_of(spec: ModelSpec, precision: str) -> str:
