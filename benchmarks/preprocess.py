@@ -31,6 +31,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 FULL_REAL, FULL_FAKE = 19_154, 100_000  # videos of the whole DFDC
 EVERY_TENTH = ("--frame-step", "10")
 CLIPS = "face clips (The Medics)"
+STAGES = ("boxes", "crops", "landmarks", "diffs", "clips")  # by which rows are chosen
 
 
 @dataclass(kw_only=True)
@@ -68,13 +69,13 @@ def stages(cores: int) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare data preparation with the reference recipe")
     parser.add_argument("--root-dir", help="data root with a real video and a fake of it (default: one is made)")
-    parser.add_argument("--stages", nargs="+", metavar="NAME", help="the first words of their names (default: all)")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, metavar="NAME", help=", ".join(STAGES))
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     cores = available_cores()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [row for row in stages(cores) if not args.stages or row.name.startswith(tuple(args.stages))]
+        rows = [row for row in stages(cores) if row.recipe in args.stages]
         model = make_model(folder / "model", args.root_dir or make_source(folder / "source"), rows)
         for _ in range(args.rounds):
             for row in rows:

@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from faces.packets import ALONE, CHANGE, DAMAGED, REFERENCE, SHOWN, START, UNDECIDED, inspector_of
-from faces.pixels import notes_on, shape_of, to_rgb
+from faces.pixels import notes_on, part_to_rgb, shape_of, to_rgb
 from faces.stream_facts import frame_facts, stream_facts
 from faces.video_file import MAX_FRAMES, VideoError, check_count, check_size, choose_track, open_track, plain
 
@@ -75,6 +75,18 @@ class HeldFrame:
     def rgb(self) -> np.ndarray:
         """As the other functions give it, each time anew."""
         return to_rgb(self._path, self._frame)
+
+    def crops(self, boxes: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> list[np.ndarray]:
+        """The pixels of boxes, each its first and last row, and its first and last column, all included, as far as they
+        lie in the frame: RGB uint8 (height, width, 3), the same as in `rgb`."""
+        crops, whole = [], None
+        for rows, cols in boxes:
+            crop = part_to_rgb(self._frame, rows, cols)
+            if crop is None:
+                whole = self.rgb() if whole is None else whole
+                crop = whole[rows[0] : rows[1] + 1, cols[0] : cols[1] + 1]
+            crops.append(crop)
+        return crops
 
 
 Made = TypeVar("Made", np.ndarray, HeldFrame)

@@ -26,7 +26,7 @@ import runtime.environment  # noqa: F401  it says what to do where the others ca
 
 import av
 
-from faces.video import READER, Frame, VideoInfo, iter_all_frames, iter_held_frames, probe
+from faces.video import READER, HeldFrame, VideoInfo, iter_held_frames, probe
 from preprocessing.cut_videos import Place, new_videos, part_number
 from preprocessing.data_root import DataRoot, Video
 from preprocessing.face_boxes import (
@@ -192,7 +192,7 @@ class Clips:
                 plans += of_chunk
                 for group in groups(of_chunk):
                     needed = frames_of(group)
-                    self._write(group, ((index, frame.rgb()) for index, frame in held if index in needed))
+                    self._write(group, ((index, frame) for index, frame in held if index in needed))
             held.clear()  # before the next chunk's are read
         return boxes, plans
 
@@ -201,13 +201,11 @@ class Clips:
         path = self._video.path
         plans = plan_clips(boxes, frame_count=self._info.frame_count, **self._how)
         for group in groups(plans):
-            needed = frames_of(group)
-            self._write(
-                group, of_one_size(path, iter_all_frames(path, lambda count, needed=needed: needed), self._shape)
-            )
+            frames = iter_held_frames(path, lambda count, group=group: frames_of(group))
+            self._write(group, of_one_size(path, frames, self._shape))
         return plans
 
-    def _write(self, plans: Sequence[ClipPlan], frames: Iterable[Frame]) -> None:
+    def _write(self, plans: Sequence[ClipPlan], frames: Iterable[tuple[int, HeldFrame]]) -> None:
         files = [(self._work / name_of(plan, self._video), plan) for plan in plans]
         write_clips(files, cut_clips(plans, frames), lossless=self._lossless)
 

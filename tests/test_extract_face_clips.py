@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from faces.video import iter_frames
-from preprocessing import extract_face_clips
+from preprocessing import extract_face_clips, face_boxes
 from preprocessing.data_root import read_data_root
 from preprocessing.face_boxes import SEARCH, BoxFinder
 from systems.medics.clip_files import clip_length, read_clip
@@ -157,11 +157,9 @@ def test_searched_and_cut_in_one_pass(root, monkeypatch, most):
     for folder in (BY_PART, BY_LABEL):
         shutil.rmtree(root / folder)
     reads = []
-    for name in ("iter_all_frames", "iter_held_frames"):
-        read = getattr(extract_face_clips, name)
-        monkeypatch.setattr(
-            extract_face_clips, name, lambda *args, read=read, name=name: reads.append(name) or read(*args)
-        )
+    for module, name in ((face_boxes, "iter_all_frames"), (extract_face_clips, "iter_held_frames")):
+        read = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, read=read, name=name: reads.append(name) or read(*args))
     monkeypatch.setattr(extract_face_clips, "_MOST_HELD", most)
     finder = Searched(root, root.parent / "given", device="cpu", local_rank=0)
     work = extract_face_clips.make_work(lambda: finder, SETTINGS)
@@ -174,7 +172,7 @@ def test_searched_and_cut_in_one_pass(root, monkeypatch, most):
     clips = {name for name in expected if "a.mp4_" in name}
     assert clips == {name for name in made if "a.mp4_" in name} and len(clips) == 4
     assert all(made[name] == expected[name] for name in clips)
-    assert reads == (["iter_held_frames"] if most else ["iter_all_frames"])
+    assert reads == (["iter_held_frames"] if most else ["iter_all_frames", "iter_held_frames"])
     kept = json.loads((root / "rois" / "a.boxes.json").read_text())
     assert kept["boxes"] == finder.rows
 

@@ -3,11 +3,13 @@
 import os
 import shutil
 
+import av
 import numpy as np
 import pytest
 
-from faces import video, video_file
+from faces import pixels, video, video_file
 from faces.packets import ALONE, SHOWN, START
+from faces.pixels import part_to_rgb
 from faces.video import VideoError, iter_frames
 from tests import media
 
@@ -87,6 +89,51 @@ def test_rotation_tag(tmp_path, face_video, degrees):
     ((_, held),) = video.iter_held_frames(path, lambda count: [5])
     assert held.shape == frame.shape
     np.testing.assert_array_equal(held.rgb(), expected)
+    (crop,) = held.crops([((10, 300), (20, 90))])
+    np.testing.assert_array_equal(crop, expected[10:301, 20:91])
+
+
+def made_frame(draw, name, width, height):
+    frame = av.VideoFrame(width, height, name)
+    for plane in frame.planes:
+        pixels = np.frombuffer(plane, np.uint8)
+        pixels[:] = draw.integers(0, 256, len(pixels), dtype=np.uint8)
+    return frame
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuvj420p", "yuv444p", "yuv422p", "yuv420p10le", "rgb24", "gray"])
+def test_crops_of_a_held_frame(name):
+    """Equal to the bit to what lies there in the whole picture, whatever its size, range and tags, and of boxes that
+    reach beyond it; a part is converted where that is so."""
+    draw = np.random.default_rng(0)
+    in_parts = 0
+    for size in ((640, 360), (854, 480), (333, 200), (332, 201), (64, 64), (63, 90), (7, 5), (1000, 66)):
+        frame = made_frame(draw, name, *size)
+        frame.color_range, frame.colorspace = int(draw.choice([0, 1, 2])), int(draw.choice([1, 2, 5, 6, 9]))
+        held, (width, height) = video.HeldFrame("a.mp4", frame), size
+        corners = (draw.random((20, 2)) * [height, width]).astype(int)
+        ends = corners + (draw.random((20, 2)) * [height, width]).astype(int)
+        boxes = [((y1, y2), (x1, x2)) for (y1, x1), (y2, x2) in zip(corners.tolist(), ends.tolist(), strict=True)]
+        boxes += [((0, height - 1), (0, width - 1)), ((height - 1, height + 9), (width - 1, width + 9))]
+        whole = held.rgb()
+        for (rows, cols), crop in zip(boxes, held.crops(boxes), strict=True):
+            np.testing.assert_array_equal(crop, whole[rows[0] : rows[1] + 1, cols[0] : cols[1] + 1])
+        in_parts += part_to_rgb(frame, *boxes[0]) is not None
+    assert in_parts >= 3 if name in ("yuv420p", "yuvj420p", "yuv444p") else not in_parts
+
+
+def test_a_conversion_that_differs_at_its_ends(monkeypatch):
+    """Then every crop is cut out of the whole picture."""
+    frame = made_frame(np.random.default_rng(0), "yuv444p", 640, 360)
+    whole = video.HeldFrame("a.mp4", frame).rgb()
+    part = pixels._part
+    monkeypatch.setattr(pixels, "_part", lambda *args: part(*args) ^ 1)
+    pixels._parts_are_exact.cache_clear()
+    try:
+        (crop,) = video.HeldFrame("a.mp4", frame).crops([((10, 20), (30, 40))])
+    finally:
+        pixels._parts_are_exact.cache_clear()
+    np.testing.assert_array_equal(crop, whole[10:21, 30:41])
 
 
 def test_variable_frame_rate(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from faces.video import HeldFrame
 from systems.medics.volumes import FRAME_STEP, Boxes, Component, cell_boxes, components_of, fill_missing_rows, volume_of
 
 SIZE = 256  # side of every picture of a clip, pixels
@@ -85,27 +86,34 @@ def plan_chunk(chunk: int, boxes: Sequence[Boxes], *, width: int, height: int, e
 
 
 def cut_clips(
-    plans: Sequence[ClipPlan], frames: Iterable[tuple[int, np.ndarray]]
+    plans: Sequence[ClipPlan], frames: Iterable[tuple[int, np.ndarray | HeldFrame]]
 ) -> Iterator[tuple[ClipPlan, np.ndarray]]:
     """(plan, picture) for each picture of each clip, frame after frame; pictures are uint8 (256, 256, 3).
 
-    `frames` are (index, uint8 RGB (height, width, 3)) in ascending order, of which those that no clip needs may be
-    left out.
+    `frames` are (index, uint8 RGB (height, width, 3)) in ascending order, or held ones, of which those that no clip
+    needs may be left out.
     """
     for index, frame in frames:
-        for plan in plans:
-            if index in plan.video_frames:
-                yield plan, cut_face(frame, plan.rows, plan.cols)
+        here = [plan for plan in plans if index in plan.video_frames]
+        if isinstance(frame, HeldFrame):
+            crops = frame.crops((plan.rows, plan.cols) for plan in here)
+            yield from zip(here, map(picture_of, crops), strict=True)
+        else:
+            yield from ((plan, cut_face(frame, plan.rows, plan.cols)) for plan in here)
 
 
 def cut_face(frame: np.ndarray, rows: tuple[int, int], cols: tuple[int, int]) -> np.ndarray:
-    """The pixels of a box, first and last row and column included, black at the right or below up to a square, as
-    uint8 (256, 256, 3). `frame` is uint8 (height, width, 3) in any colour order. Raises ValueError where nothing of the
-    box lies in the frame."""
+    """The picture of a box, first and last row and column included. `frame` is uint8 (height, width, 3) in any colour
+    order. Raises ValueError where nothing of the box lies in the frame."""
     crop = frame[rows[0] : rows[1] + 1, cols[0] : cols[1] + 1]
     if not crop.size:
         size = f"{frame.shape[1]}x{frame.shape[0]}"
         raise ValueError(f"rows {rows} and columns {cols} lie outside a frame of {size}: the plan is of another video")
+    return picture_of(crop)
+
+
+def picture_of(crop: np.ndarray) -> np.ndarray:
+    """A box's pixels, black at the right or below up to a square, as uint8 (256, 256, 3)."""
     side = max(crop.shape[:2])
     square = np.zeros((side, side, 3))
     square[: crop.shape[0], : crop.shape[1]] = crop
