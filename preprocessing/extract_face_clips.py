@@ -178,12 +178,10 @@ class Clips:
     def search_and_write(self, finder: BoxFinder) -> tuple[list[Row], list[ClipPlan]]:
         """In one pass over the video: a chunk's frames are kept until its faces are known. Returns the rows of boxes
         and the plans of the clips."""
-        path, count = self._video.path, self._info.frame_count
-        searched, chunks = searched_frames(count), chunks_of(count)
-        wanted = {*range(chunks * CHUNK), *searched}
+        searched, chunks = searched_frames(self._info.frame_count), chunks_of(self._info.frame_count)
         boxes: list[Row] = []
         plans: list[ClipPlan] = []
-        for chunk, part in by_chunk(of_one_size(path, iter_held_frames(path, lambda count: wanted), self._shape)):
+        for chunk, part in by_chunk(self._read()):
             held = list(part)
             rows = finder.search((index, frame.rgb()) for index, frame in held if index in searched)
             boxes += rows
@@ -198,12 +196,18 @@ class Clips:
 
     def write(self, boxes: Sequence[Row]) -> list[ClipPlan]:
         """By boxes that are known; reads the video once for each MOST_OPEN faces of a chunk. Returns the plans."""
-        path = self._video.path
         plans = plan_clips(boxes, frame_count=self._info.frame_count, **self._how)
         for group in groups(plans):
-            frames = iter_held_frames(path, lambda count, group=group: frames_of(group))
-            self._write(group, of_one_size(path, frames, self._shape))
+            needed = frames_of(group)
+            self._write(group, (frame for frame in self._read() if frame[0] in needed))
         return plans
+
+    def _read(self) -> Iterator[tuple[int, HeldFrame]]:
+        """All frames that may be needed, always the same: those of a damaged file depend on which are asked for."""
+        count = self._info.frame_count
+        wanted = {*range(chunks_of(count) * CHUNK), *searched_frames(count)}
+        frames = iter_held_frames(self._video.path, lambda count: wanted)
+        return of_one_size(self._video.path, frames, self._shape)
 
     def _write(self, plans: Sequence[ClipPlan], frames: Iterable[tuple[int, HeldFrame]]) -> None:
         files = [(self._work / name_of(plan, self._video), plan) for plan in plans]

@@ -156,10 +156,14 @@ def test_searched_and_cut_in_one_pass(root, monkeypatch, most):
     expected = outputs(root)[BY_PART]
     for folder in (BY_PART, BY_LABEL):
         shutil.rmtree(root / folder)
-    reads = []
+    reads, asked = [], []
     for module, name in ((face_boxes, "iter_all_frames"), (extract_face_clips, "iter_held_frames")):
         read = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *args, read=read, name=name: reads.append(name) or read(*args))
+        monkeypatch.setattr(
+            module,
+            name,
+            lambda *args, read=read, name=name: reads.append(name) or asked.append(sorted(args[1](310))) or read(*args),
+        )
     monkeypatch.setattr(extract_face_clips, "_MOST_HELD", most)
     finder = Searched(root, root.parent / "given", device="cpu", local_rank=0)
     work = extract_face_clips.make_work(lambda: finder, SETTINGS)
@@ -173,6 +177,7 @@ def test_searched_and_cut_in_one_pass(root, monkeypatch, most):
     assert clips == {name for name in made if "a.mp4_" in name} and len(clips) == 4
     assert all(made[name] == expected[name] for name in clips)
     assert reads == (["iter_held_frames"] if most else ["iter_all_frames", "iter_held_frames"])
+    assert asked[-1] == list(range(300))  # however often: of a damaged file other frames would come otherwise
     kept = json.loads((root / "rois" / "a.boxes.json").read_text())
     assert kept["boxes"] == finder.rows
 

@@ -97,6 +97,14 @@ def test_what_it_is_not_for():
     layer = WinogradConv(filled(nn.Conv2d(16, 16, 3, padding=1)), threads=1)
     with pytest.raises(TypeError, match=r"torch.bfloat16 on cpu: the kernels are for float32 on the CPU"):
         layer(torch.zeros(1, 16, 4, 4, dtype=torch.bfloat16))
+    for shape in ((1, 17, 4, 4), (1, 15, 4, 4), (1, 16, 2, 4, 4)):
+        with pytest.raises(ValueError, match=r"16 channels and 2 dimensions are expected"):
+            layer(torch.zeros(shape))
+    with pytest.raises(ValueError, match="threads 0: give 1 or more"):
+        WinogradConv(nn.Conv2d(16, 16, 3, padding=1), threads=0)
+    ones = torch.ones(1, 16, 4, 4)
+    for kind in (torch.float64, torch.bfloat16, torch.int64):
+        assert_close(layer(ones, ones.to(kind)), layer(ones) + 1)
     with pytest.raises(ValueError, match=r"\(1, 3, 2, 5, 5\): smaller than the kernel \(1, 7, 7\)"):
         WinogradConv(filled(first_layer(16, 1, padding=0)), threads=1)(torch.zeros(1, 3, 2, 5, 5))
 
@@ -164,6 +172,74 @@ def test_a_network():
     for found, wanted in zip(ours(x), expected, strict=True):
         assert_close(found, wanted)
     assert torch.get_num_threads() == before
+
+
+class InPlace(nn.Module):
+    def __init__(self, compute):
+        super().__init__()
+        self.conv, self.other, self.relu = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 1), nn.ReLU(inplace=True)
+        self.compute = compute
+
+    def forward(self, x):
+        return self.compute(self, x * 1)
+
+
+def dropped(net, x):
+    y = net.conv(x)
+    F.relu_(y)
+    return y
+
+
+def summed(net, x):
+    y = net.other(x)
+    y += net.conv(x)
+    return y * 2
+
+
+def of_a_view(net, x):
+    y = net.conv(x)
+    y.view(-1).mul_(2)
+    return y
+
+
+@needs_avx512
+@pytest.mark.parametrize(
+    "compute, is_clear",
+    [
+        (lambda net, x: net.other(x) + net.conv(net.relu(x)), False),
+        (lambda net, x: net.conv(x) + F.relu_(x), False),
+        (lambda net, x: net.conv(x) + F.relu(x, True), False),
+        (dropped, False),
+        (of_a_view, False),
+        (summed, True),
+        (lambda net, x: net.conv(net.relu(x)), True),
+        (lambda net, x: net.relu(net.conv(x)).mul_(3) + x, True),
+    ],
+)
+def test_what_is_changed_in_place(compute, is_clear):
+    """A network is refused whose parts could not be put together without another result."""
+    network = filled(InPlace(compute))
+    x = torch.randn(2, 16, 9, 9)
+    expected = network(x)
+    if is_clear:
+        assert_close(on_winograd(network, threads=1)(x), expected)
+    else:
+        with pytest.raises(ValueError, match="changes in place what is used elsewhere too"):
+            on_winograd(network, threads=1)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean(), self.bias, padding=1)
+
+
+@needs_avx512
+def test_a_convolution_of_another_kind():
+    network = filled(nn.Sequential(Standardised(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()))
+    x = torch.randn(1, 16, 6, 6)
+    assert not fits(network[0])
+    expected = network(x)
+    assert_close(on_winograd(network, threads=1)(x), expected)
 
 
 @needs_avx512

@@ -29,6 +29,7 @@ _MOST_BYTES = 2**26  # of a layer's weights: those of 512 channels in three dime
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 _RELU_FUNCTIONS = (F.relu, torch.relu, torch.relu_)
 _RELU_METHODS = ("relu", "relu_")
+_IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "ipow", "setitem")
 _SUMS = (operator.add, operator.iadd, torch.add)
 
 
@@ -40,7 +41,7 @@ def fits(conv: nn.Module) -> bool:
 
 
 def _kind_of(conv: nn.Module) -> int | None:
-    if not isinstance(conv, nn.Conv2d | nn.Conv3d) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+    if not _is_convolution(conv) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return None
     kernel, stride, padding, dilation = map(_in_three, (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
     if len(conv.kernel_size) == 2:
@@ -57,6 +58,11 @@ def _kind_of(conv: nn.Module) -> int | None:
     return _SQUARE if kernel in ((1, 3, 3), (3, 3, 3)) and padding == same else None
 
 
+def _is_convolution(module: nn.Module | None) -> bool:
+    """Whether it is PyTorch's own, or computes as that does."""
+    return type(module).forward in (nn.Conv2d.forward, nn.Conv3d.forward) if module is not None else False
+
+
 class WinogradConv(nn.Module):
     """What `conv`, which `fits`, computes, with what is added to it and ReLU: float32 (n, c, [t,] h, w), channels last,
     on the CPU. A call computes on `threads` cores. Raises NativeError where the library can't be had, MemoryError."""
@@ -65,10 +71,13 @@ class WinogradConv(nn.Module):
         self, conv: nn.Conv2d | nn.Conv3d, *, relu: bool = False, threads: int, memory: "Memory | None" = None
     ):
         super().__init__()
-        self.channels, self.relu, self.threads = conv.out_channels, relu, threads
+        if threads < 1:
+            raise ValueError(f"threads {threads}: give 1 or more")
+        self.inputs, self.channels, self.relu, self.threads = conv.in_channels, conv.out_channels, relu, threads
         self._memory = memory or Memory()
         self._kernel, self._stride, self._dilation = map(_in_three, (conv.kernel_size, conv.stride, conv.dilation))
         self._padding = (0, *conv.padding)[-3:]
+        self._dimensions = len(conv.kernel_size)
         weight = conv.weight.detach().float().contiguous()
         bias = torch.zeros(self.channels) if conv.bias is None else conv.bias.detach().float().contiguous()
         in_time = self._kernel[0], self._padding[0], self._stride[0]
@@ -79,6 +88,8 @@ class WinogradConv(nn.Module):
     def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
         if x.dtype != torch.float32 or x.device.type != "cpu":
             raise TypeError(f"{x.dtype} on {x.device}: the kernels are for float32 on the CPU")
+        if x.ndim != 2 + self._dimensions or x.shape[1] != self.inputs:
+            raise ValueError(f"{tuple(x.shape)}: {self.inputs} channels and {self._dimensions} dimensions are expected")
         layout = _FORMATS[x.ndim]
         x = x.contiguous(memory_format=layout)
         # images are frames of which none sees another; clips are computed one by one
@@ -89,7 +100,7 @@ class WinogradConv(nn.Module):
             raise ValueError(f"{tuple(x.shape)}: smaller than the kernel {self._kernel}")
         out = self._memory.empty(([] if x.ndim == 4 else [clips]) + [*out_size, self.channels]).movedim(-1, 1)
         if added is not None:
-            added = added.expand_as(out).contiguous(memory_format=layout)
+            added = added.to(out).expand_as(out).contiguous(memory_format=layout)
         for clip in range(clips):
             tensors = (tensor if tensor is None or x.ndim == 4 else tensor[clip] for tensor in (x, added, out))
             pointers = [None if tensor is None else _pointer(tensor) for tensor in tensors]
@@ -149,7 +160,7 @@ class _Tracer(fx.Tracer):
     """One that takes torchvision's own kinds of convolutions for convolutions."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d | nn.Conv3d) or super().is_leaf_module(module, name)
+        return _is_convolution(module) or super().is_leaf_module(module, name)
 
 
 class _ChannelsLast(nn.Module):
@@ -178,13 +189,17 @@ def on_winograd(network: nn.Module, *, threads: int) -> nn.Module:
     it included, and channels last; other batch norms are folded too. Input: float32 (n, c, [t,] h, w) on the CPU.
 
     The network is traced, so what it does may not depend on its input's values or size. It can't be used otherwise
-    afterwards. Raises NativeError where the library can't be had.
+    afterwards. Raises NativeError where the library can't be had, and ValueError for a network that changes in place
+    what it uses elsewhere too.
     """
     traced = fx.GraphModule(network, _Tracer().trace(network))
     modules, memory = dict(traced.named_modules()), Memory()
+    for node in traced.graph.nodes:
+        if _works_in_place(node, modules) and (len(node.args[0].users) > 1 or not node.users):
+            raise ValueError(f"{node.name} changes in place what is used elsewhere too, which can't be rearranged")
     for node in list(traced.graph.nodes):
         conv = modules.get(node.target) if node.op == "call_module" else None
-        if not isinstance(conv, nn.Conv2d | nn.Conv3d):
+        if not _is_convolution(conv):
             continue
         last, added = node, ()
         if isinstance(norm := _module(_only_user(last), modules), nn.BatchNorm2d | nn.BatchNorm3d):
@@ -243,6 +258,18 @@ def _is_relu(node: fx.Node | None, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return isinstance(_module(node, modules), nn.ReLU)
     return node.target in (_RELU_METHODS if node.op == "call_method" else _RELU_FUNCTIONS)
+
+
+def _works_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(_module(node, modules), "inplace", False))
+    if node.op == "call_method":
+        return node.target.endswith("_") and not node.target.endswith("__")
+    if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
+        return False
+    name = getattr(node.target, "__name__", "")
+    is_operator = getattr(node.target, "__module__", "") == "_operator" and name in _IN_PLACE_OPERATORS
+    return is_operator or name.endswith("_") or bool(node.kwargs.get("inplace")) or node.args[1:2] == (True,)
 
 
 def _in_three(sizes: tuple[int, ...]) -> tuple[int, ...]:
