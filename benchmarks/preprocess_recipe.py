@@ -157,6 +157,8 @@ def encode(path: Path, pictures: Sequence[np.ndarray]) -> None:
         for picture in pictures:
             process.stdin.write(picture.tobytes())
         process.stdin.close()
+    if process.returncode:
+        raise SystemExit(f"{path}: ffmpeg failed")
 
 
 def start_landmarks() -> None:

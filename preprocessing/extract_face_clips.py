@@ -154,9 +154,8 @@ def make_work(make_finder: Callable[[], BoxFinder], settings: dict) -> Callable[
                 boxes = finder.boxes_of(task.video.id, path, work) if boxes is None else boxes
                 check_rows(path, boxes, info.frame_count)
                 plans = clips.write(boxes)
-            size = {"width": info.width, "height": info.height}
             made += [describe(plan, task) for plan in plans]
-            notes += told(boxes, plans, **size)
+            notes += told(boxes, plans, width=info.width, height=info.height)
         short = sum(not clip["links"] for clip in made)
         frames = sum(clip["length"] for clip in made)
         return Made({"clips": len(made) - short, "short clips": short, "frames": frames}, notes)
