@@ -1,9 +1,7 @@
-"""Tensors that say they lie on a second GPU, and hold nothing: mixed devices, wrong types and hidden waiting show."""
+"""Networks on a GPU that is not there (fake_gpu.py)."""
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from engines.fold import fold_batch_norms
 from engines.native.cuda_encoder import CudaEncoder, TorchSteps
@@ -12,41 +10,13 @@ from systems.medics.strategy import with_mirrors
 from systems.ntechlab.models import ROLES, create_network
 from systems.seferbekov.loss import split_loss
 from systems.seferbekov.models import NETWORKS
-
-GPU = torch.device("cuda", 1)
-_WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
-
-
-class NoWaiting(TorchDispatchMode):
-    """Fails where the host would have to wait for the GPU: a value is read, or something is copied to the CPU.
-    `uploaded` are the types of what was copied to the GPU."""
-
-    def __init__(self):
-        super().__init__()
-        self.uploaded: list[torch.dtype] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        name = function.name().split("::")[1].split(".")[0]
-        assert name not in _WAITS, f"{name} waits for the GPU"
-        if name in ("_to_copy", "copy_"):
-            target = result if name == "_to_copy" else args[0]
-            source = args[0] if name == "_to_copy" else args[1]
-            assert not (source.device.type == "cuda" and target.device.type == "cpu"), "a copy to the host waits"
-            if source.device.type == "cpu" and target.device.type == "cuda":
-                self.uploaded.append(target.dtype)
-        return result
+from tests.fake_gpu import GPU, NoWaiting, fake_gpu
 
 
 @pytest.fixture
-def fake(monkeypatch):
-    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    before = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)  # the other way these tensors can't go
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        yield mode
-    torch.__future__.set_overwrite_module_params_on_conversion(before)
+def fake():
+    with fake_gpu() as gpu:
+        yield gpu
 
 
 @pytest.mark.parametrize("network", NETWORKS)

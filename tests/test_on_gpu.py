@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
 
 from engines.fold import fold_batch_norms
 from engines.native import cuda_kernels
@@ -19,7 +21,9 @@ from systems.seferbekov.models import create_encoder
 from tests import media
 from tests import test_train_classifier as trainer
 from tests.test_cuda_encoder import Layer
+from tests.test_sync_batchnorm import NORMS, assert_same, layer
 from training.pipelines import train_classifier
+from training.sync_batchnorm import convert_sync_batchnorm
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPU = torch.device("cuda", 0)
@@ -55,7 +59,7 @@ def test_encoder_is_as_exact_as_pytorch_s_fp16():
     torch.manual_seed(1)
     encoder = create_encoder("tf_efficientnet_b3_ns", pretrained=False)
     for layer in encoder.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 1.0
     with torch.no_grad():
         encoder.train()(torch.randn(4, 3, 190, 190))
@@ -178,3 +182,23 @@ def test_training_in_fp32_is_that_of_a_cpu(processed_root, tmp_path):
         on[name] = trainer.weights(tmp_path / name)
     key = "module.encoder.conv_head.weight"
     assert relative_error(on["gpu"][key], on["cpu"][key]) < 1e-3
+
+
+@pytest.fixture
+def alone():
+    dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1, device_id=GPU)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("kind, shape", NORMS)
+def test_batch_norm_of_one_process_is_the_plain_one(alone, kind, shape, last):
+    plain, synced = (layer(kind, shape).to(GPU) for _ in range(2))
+    batch = 5 + 2 * torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(GPU)
+    if last:
+        batch = batch.contiguous(memory_format=torch.channels_last if batch.ndim == 4 else torch.channels_last_3d)
+    inputs = [batch.clone().requires_grad_() for _ in range(2)]
+    for model, x in zip((plain, convert_sync_batchnorm(synced)), inputs, strict=True):
+        (model(x) ** 3).sum().backward()
+    assert_same(plain, synced, *(x.grad for x in inputs))

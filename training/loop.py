@@ -165,7 +165,7 @@ def create_model(run: Run, *, replaced: bool) -> Trained:
         raise InputError(f"{error} Or set pretrained to false in {run.args.config}") from error
     model = model.to(run.device)
     if run.processes.world_size > 1:
-        model = convert_sync_batchnorm(model, run.device)
+        model = convert_sync_batchnorm(model)
     scaler = torch.amp.GradScaler(run.device.type, enabled=run.dtype == torch.float16)
     return Trained(model=model, optimizer=create_optimizer(run.config.optimizer, model), scaler=scaler)
 
