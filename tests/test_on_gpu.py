@@ -58,9 +58,9 @@ def test_depthwise(kernel, stride, side, channels, activate):
 def test_encoder_is_as_exact_as_pytorch_s_fp16():
     torch.manual_seed(1)
     encoder = create_encoder("tf_efficientnet_b3_ns", pretrained=False)
-    for layer in encoder.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 1.0
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
     with torch.no_grad():
         encoder.train()(torch.randn(4, 3, 190, 190))
     encoder = fold_batch_norms(encoder.eval()).to(GPU)
