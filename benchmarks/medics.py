@@ -29,7 +29,7 @@ from systems.medics.clip_models import ClipModels
 from systems.medics.models import MODELS, FaceModel, create_model, load_model
 from systems.medics.settings import Settings
 from systems.medics.strategy import p_fake_of_faces
-from systems.medics.system import MedicsPredictor
+from systems.medics.system import ENGINES
 from systems.system import Machine
 from tests import media
 
@@ -71,7 +71,7 @@ def ours(model: FaceModel, device: torch.device, engine: str, precision: str) ->
 
 def engines_of_this_system(device: torch.device) -> list[str]:
     """The engines of this system that can be had, the fastest first."""
-    return usable_engines(device, MedicsPredictor.engines)
+    return usable_engines(device, ENGINES)
 
 
 def gflop_of(model: FaceModel, face: np.ndarray) -> float:
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100, help="of a clip")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--engines", nargs="+", choices=MedicsPredictor.engines, help="of ours (default: the fastest)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, help="of ours (default: the fastest)")
     parser.add_argument("--precisions", nargs="+", choices=DTYPES, help="of ours (default: fp32 and the reduced one)")
     args = parser.parse_args()
     device = resolve_device(args.device)

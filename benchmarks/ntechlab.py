@@ -69,7 +69,8 @@ def prediction(args: argparse.Namespace) -> None:
     paths = [files[number % len(files)] for number in range(args.count or len(files))]
     recipe = ntechlab_recipe.Recipe(args.models, args.dsfd, device)
     ways = {"recipe, fp32": lambda paths: [recipe.predict(path) for path in paths]}
-    engines = usable_engines(device, NtechlabPredictor.engines)
+    predictor = NtechlabPredictor(".", detector="mtcnn")
+    engines = usable_engines(device, predictor.engines_on(device))
     for engine in args.engines or engines[:1]:
         for precision in args.precisions or _PRECISIONS[device.type]:
             ways[f"ours, {engine}, {precision}"] = ours(args.models, args.dsfd, device, engine, precision)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -55,6 +56,35 @@ class Graph:
             self.result = function()
         self.replay = self._graph.replay
         self._function = function
+
+
+class Lane:
+    """Where graphs of one GPU run one after another: their stream, the memory that they share, and whose turn it is to
+    give it work. On a CPU there are no streams."""
+
+    def __init__(self, device: torch.device):
+        on_gpu = device.type == "cuda"
+        self.stream = torch.cuda.Stream(device) if on_gpu else None
+        self.pool = torch.cuda.graph_pool_handle() if on_gpu else None
+        self.turn = threading.Lock()
+
+
+class HostCopy:
+    """A tensor on its way from a GPU, where later work may be queued by the time that it is read. (A plain copy would
+    wait for that work too.)"""
+
+    def __init__(self, tensor: torch.Tensor):
+        self._copy = tensor.to("cpu", non_blocking=True, copy=True)  # from a GPU: into pinned memory
+        self._arrived = None
+        if tensor.is_cuda:
+            self._arrived = torch.cuda.Event(blocking=True)  # who waits leaves the core to others
+            self._arrived.record()
+
+    def read(self) -> torch.Tensor:
+        """On the CPU, when it has arrived."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._copy
 
 
 @contextlib.contextmanager

@@ -38,7 +38,8 @@ def check_system(
     """A system with networks of fixed weights, on each engine that can be had on each device, or on the fastest of the
     first device alone, of which the speed is told. `folder` may be written to."""
     system = fixed_system(name, folder / name)
-    pairs = [(device, engine) for device in devices for engine in system.predictor.engines if is_usable(engine, device)]
+    engines = {device: system.predictor.engines_on(device) for device in devices}
+    pairs = [(device, engine) for device in devices for engine in engines[device] if is_usable(engine, device)]
     for number, (device, engine) in enumerate(pairs[:1] if only_one else pairs):
         look = partial(_look_at_system, system, answers["systems"][name], video, device, engine, timed=number == 0)
         yield tried(f"{name} on {device.type}, {engine}", look)

@@ -28,10 +28,11 @@ def check_checkpoints(folder: str, names: Sequence[str]) -> None:
 def engine_of(predictor: Predictor, asked: str, device: torch.device) -> str:
     """The engine that was asked for, or the fastest that can be had of those that run the system's models. Raises
     ChoiceError."""
+    engines = predictor.engines_on(device)
     if asked == "auto":
-        return usable_engines(device, predictor.engines)[0]
-    if asked not in predictor.engines:
-        raise ChoiceError(f"--engine {asked}: this system's models run on {', '.join(predictor.engines)}")
+        return usable_engines(device, engines)[0]
+    if asked not in engines:
+        raise ChoiceError(f"--engine {asked}: this system's models run on {', '.join(engines)}")
     return choose_engine(asked, device)
 
 

@@ -39,13 +39,12 @@ class Predictor(Protocol):
     """A system with a user's options for a prediction by it.
 
     `how` tells a person; `frames_per_video` is how many frames are to be looked at, None where a video's
-    own length decides; `engines` those that can run its models, the fastest first; `follows_faces`: whether a sample's
+    own length decides; `follows_faces`: whether a sample's
     track is a person through time, rather than a face in its frame.
     """
 
     how: HowScored
     frames_per_video: int | None
-    engines: Sequence[str]
     follows_faces: bool
 
     def settings(self) -> Settings:
@@ -53,6 +52,9 @@ class Predictor(Protocol):
 
     def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
         """Load the checkpoints, (name, path) each, drawn from one by one. Raises CheckpointError, DeviceError."""
+
+    def engines_on(self, device: torch.device) -> Sequence[str]:
+        """Those that can run its models there, the fastest first."""
 
     def default_batch_size(self, device: torch.device) -> int:
         """Samples to a batch where the user did not say."""

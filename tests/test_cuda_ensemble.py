@@ -1,6 +1,7 @@
 """The GPU's ensemble on the CPU, its graphs replaced by functions that are called again."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -67,6 +68,31 @@ def test_full_and_part_batches(modules, faces, expected):
     np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
     part = {size: list(images[3:]) for size, images in faces.items()}
     np.testing.assert_allclose(ensemble.score(part), expected[3:], atol=1e-4)
+    np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
+
+
+def test_two_batches_at_once(modules, faces, expected):
+    """Each thread gets the scores of its own faces: they are copied before the next batch is begun."""
+    ensemble = build(modules)
+    parts = [({size: images[place : place + 1] for size, images in faces.items()}, place) for place in range(5)]
+
+    def score(given):
+        images, place = given
+        return np.abs(ensemble.score(images) - expected[place]).max()
+
+    with ThreadPoolExecutor(ensemble.lanes) as lanes:
+        assert max(lanes.map(score, parts * 6)) < 1e-4
+
+
+def test_graphs_that_another_thread_gave_up(modules, faces, expected, monkeypatch):
+    """While this one had made its batch ready."""
+    ensemble = build(modules)
+
+    def give_up(shape, device):
+        ensemble._give_up_graphs()
+        return staged(shape, device)
+
+    monkeypatch.setattr(cuda_ensemble, "staged", give_up)
     np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
 
 

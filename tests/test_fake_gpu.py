@@ -1,13 +1,21 @@
 """Networks on a GPU that is not there (fake_gpu.py)."""
 
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from engines.device import DTYPES
 from engines.fold import fold_batch_norms
+from engines.gpu import Lane
 from engines.native.cuda_encoder import CudaEncoder, TorchSteps
 from systems.medics.models import create_model
 from systems.medics.strategy import with_mirrors
-from systems.ntechlab.models import ROLES, create_network
+from systems.ntechlab import cuda_classifier
+from systems.ntechlab.checkpoints import LoadedClassifier
+from systems.ntechlab.cuda_classifier import CudaClassifier
+from systems.ntechlab.models import HEIGHT, ROLES, WIDTH, create_network
 from systems.seferbekov.loss import split_loss
 from systems.seferbekov.models import NETWORKS
 from tests.fake_gpu import GPU, NoWaiting, fake_gpu
@@ -74,3 +82,28 @@ def test_networks_of_ntechlab(fake, role, dtype):
         logits = network(images)
     assert logits.device == GPU and logits.dtype == dtype and logits.shape == (14, 1)
     assert not watched.uploaded
+
+
+@pytest.mark.parametrize("dtype, steps", [(torch.float16, TorchSteps()), *((dtype, None) for dtype in DTYPES.values())])
+@pytest.mark.parametrize("role", ROLES)
+def test_graphs_of_ntechlab(fake, monkeypatch, role, dtype, steps):
+    """What is recorded takes pixels that lie there, and gives probabilities in fp32, without waiting."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # it is there already
+    monkeypatch.setattr(cuda_classifier, "working_on", lambda device, stream: contextlib.nullcontext())
+    with GPU:
+        network = create_network(role, "tf_efficientnet_b0_ns")
+    loaded = LoadedClassifier(network=network, role=role, encoder="tf_efficientnet_b0_ns")
+
+    def record(function, *_):
+        with NoWaiting() as watched, torch.no_grad():
+            result = function()
+        assert not watched.uploaded
+        return SimpleNamespace(result=result)
+
+    classifier = CudaClassifier(
+        loaded, device=GPU, dtype=dtype, count=2, lane=Lane(torch.device("cpu")), steps=steps, record=record
+    )
+    images, result = classifier._images, classifier._graph.result
+    assert images.device == GPU and images.dtype == torch.uint8 and images.shape[2:] == (HEIGHT, WIDTH, 3)
+    assert result.device == GPU and result.dtype == torch.float32 and result.shape == images.shape[:2]

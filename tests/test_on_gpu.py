@@ -14,11 +14,15 @@ from engines.native import cuda_kernels
 from engines.native.cuda_encoder import CudaEncoder, KernelSteps, TorchSteps
 from faces.face_detector import FacenetDetector
 from runtime.errors import DeviceError
+from runtime.memory import MemoryBudget
+from systems.ntechlab.checkpoints import LoadedClassifier
+from systems.ntechlab.track_models import TrackModels
 from systems.seferbekov.checkpoints import load_model
 from systems.seferbekov.cuda_ensemble import CudaEnsemble
 from systems.seferbekov.ensemble import build_ensemble
 from systems.seferbekov.models import create_encoder
-from tests import media
+from systems.system import Machine
+from tests import media, track_networks
 from tests import test_train_classifier as trainer
 from tests.test_cuda_encoder import Layer
 from tests.test_sync_batchnorm import NORMS, assert_same, layer
@@ -151,6 +155,42 @@ def test_detector_is_right_after_models_were_loaded(weights_dir):
     for faces, others in zip(detector.detect(frames), expected, strict=True):
         np.testing.assert_allclose(faces.bboxes, others.bboxes, atol=0.02)
     assert ensemble.sizes
+
+
+@pytest.fixture(scope="module")
+def track_images():
+    return track_networks.noise_images(3)
+
+
+@pytest.fixture(scope="module")
+def networks_of_roles(track_images):
+    return track_networks.networks_for(track_images)
+
+
+@pytest.mark.parametrize(
+    "precision, engine, bound", [("fp16", "native", 0.02), ("fp16", "torch", 0.02), ("fp32", "torch", 1e-3)]
+)
+def test_ntechlab_s_classifiers(track_images, networks_of_roles, precision, engine, bound):
+    """Full and part batches, near the CPU's scores; the graphs share their memory, and don't mix their results up."""
+    machine = Machine(
+        device=GPU,
+        precision=precision,
+        engine=engine,
+        workers=1,
+        lanes=1,
+        memory=MemoryBudget(2**30),
+        batch_size=3,
+    )
+    loaded = [
+        LoadedClassifier(network=copy.deepcopy(network), role=role, encoder="tf_efficientnet_b0_ns")
+        for role, network in networks_of_roles.items()
+    ]
+    models = TrackModels(loaded, machine)
+    assert all(classifier._graph for classifier in models._probabilities)
+    for first in (0, 2, 0):
+        for kind, (role, images) in enumerate(track_images.items()):
+            expected = track_networks.scores_of(networks_of_roles[role], role, images[first:])
+            np.testing.assert_allclose(np.stack(models.score(kind, list(images[first:]))), expected, atol=bound)
 
 
 def train(root, folder, *more):

@@ -124,7 +124,7 @@ def test_a_prediction(weights_dir, face_video, tmp_path):
 
 def test_every_system_offers_it():
     for system in SYSTEMS:
-        assert "onnxruntime" in load_predictor(system, {}, "weights").engines
+        assert "onnxruntime" in load_predictor(system, {}, "weights").engines_on(CPU)
 
 
 def test_what_is_missing_is_named(monkeypatch):

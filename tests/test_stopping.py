@@ -77,6 +77,9 @@ class FakeEvent:
 
     asked: list
 
+    def __init__(self, *, blocking):
+        assert blocking
+
     def record(self):
         self.asked.append("record")
 
@@ -92,8 +95,8 @@ class OnGpu:
     def __init__(self, tensor, asked):
         self._tensor, self._asked = tensor, asked
 
-    def to(self, device, *, non_blocking):
-        assert device == "cpu" and non_blocking
+    def to(self, device, *, non_blocking, copy):
+        assert device == "cpu" and non_blocking and copy
         self._asked.append("copy")
         return self._tensor
 

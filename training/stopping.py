@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from engines.gpu import HostCopy
 from runtime.errors import TrainingError
 from systems.task import Losses
 from training.processes import Processes
@@ -34,23 +35,6 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class HostCopy:
-    """A tensor on its way from a GPU, where later work may be queued by the time that it is read. (A plain copy would
-    wait for that work too.)"""
-
-    def __init__(self, tensor: torch.Tensor):
-        self._copy = tensor.to("cpu", non_blocking=True)  # from a GPU: into pinned memory
-        self._arrived = None
-        if tensor.is_cuda:
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()
-
-    def read(self) -> list[float]:
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        return self._copy.tolist()
 
 
 class Monitor:
@@ -84,7 +68,7 @@ class Monitor:
             return
         values, names, where = self._pending
         self._pending = None
-        signals, *values = values.read()
+        signals, *values = values.read().tolist()
         loss, *parts = (value / self._processes.world_size for value in values)
         if not math.isfinite(loss):
             raise TrainingError(

@@ -23,7 +23,7 @@ _LANES = (32, 4, 1)  # a block of the depthwise kernels: lanes for two channels 
 
 
 class Steps(Protocol):
-    """What lies between matrix products. Images are (n, h, w, c), square, channels last, contiguous."""
+    """What lies between matrix products. Images are (n, h, w, c), channels last, contiguous."""
 
     def depthwise(self, x: torch.Tensor, block: "_Block") -> tuple[torch.Tensor, torch.Tensor]:
         """SiLU(convolution(SiLU(x + in_bias)) + bias), the inner SiLU where there is an `in_bias`, and its means over
@@ -46,6 +46,9 @@ class KernelSteps:
         count, height, width, channels = x.shape
         out_height, out_width = (-(-side // block.stride) for side in (height, width))
         tiles = -(-out_height // _TALL[block.stride]) * -(-out_width // _WIDE)
+        padding, across = (_padding(side, block.kernel, block.stride)[0] for side in (height, width))
+        if padding != across:
+            raise ValueError(f"images of {height} x {width}: a side is odd and the other even")
         y = x.new_empty(count, out_height, out_width, channels)
         sums = x.new_empty(count, tiles, channels, dtype=torch.float32)
         self._launch(
@@ -53,7 +56,7 @@ class KernelSteps:
             (-(-channels // 64), tiles, count),
             _LANES,
             *(x, block.in_bias, block.taps, block.bias, y, sums),
-            *(height, width, out_height, out_width, channels // 2, _padding(height, block.kernel, block.stride)[0]),
+            *(height, width, out_height, out_width, channels // 2, padding),
         )
         return y, sums.sum(1) / (out_height * out_width)
 
@@ -92,6 +95,9 @@ class TorchSteps:
 
 class CudaEncoder(nn.Module):
     """`forward_features` of a timm EfficientNet (SiLU, squeeze and excitation) whose batch norms are folded.
+
+    A block's expansion may be another 1x1 convolution, with a `gather` that makes its input, (n, h, w, more channels),
+    of what the block is given.
 
     Weights are of `dtype`, biases and the depthwise convolutions' weights fp32. They are no parameters, so that
     `half()` leaves them as they are, and lie on `device` from the beginning.
@@ -136,6 +142,7 @@ class _Block:
         depthwise, squeeze = block.conv_dw, block.se
         self.kernel, self.stride, self.has_skip = depthwise.kernel_size[0], depthwise.stride[0], block.has_skip
         self.expand = _matrix(block.conv_pw, device, dtype) if expands else None
+        self.gather = getattr(block.conv_pw, "gather", None) if expands else None
         self.in_bias = _floats(block.conv_pw.bias, device) if expands else None
         self.taps = _floats(depthwise.weight, device).flatten(1).t().contiguous()  # (kernel ** 2, channels)
         self.bias = _floats(depthwise.bias, device)
@@ -145,7 +152,10 @@ class _Block:
         self.project, self.project_bias = _matrix(last, device, dtype), _floats(last.bias, device)
 
     def __call__(self, x: torch.Tensor, steps: Steps) -> torch.Tensor:
-        y, means = steps.depthwise(x if self.expand is None else F.linear(x, self.expand), self)
+        expanded = x
+        if self.expand is not None:
+            expanded = F.linear(self.gather(x) if self.gather else x, self.expand)
+        y, means = steps.depthwise(expanded, self)
         squeezed = F.silu(F.linear(means.to(self.reduce.dtype), self.reduce, self.reduce_bias))
         gates = F.linear(squeezed, self.excite, self.excite_bias).sigmoid()
         count, height, width, channels = y.shape

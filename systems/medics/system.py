@@ -28,6 +28,7 @@ from systems.system import Machine, Opened
 from systems.tracks import tracks_of
 
 OPTIONS = ("frame_limit", "whole_video", "clip_settings")
+ENGINES = ("avx512", "openvino", "onnxruntime", "torch")  # those that run the networks
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
@@ -52,7 +53,6 @@ class MedicsPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
     frames_per_video = None
-    engines = ("avx512", "openvino", "onnxruntime", "torch")
     follows_faces = True
 
     def __init__(self, *, frame_limit: int | None = None, whole_video: bool = False, clip_settings: str | None = None):
@@ -68,6 +68,9 @@ class MedicsPredictor:
 
     def settings(self) -> Recorded:
         return {"settings": json.loads(json.dumps(asdict(self._settings)))}
+
+    def engines_on(self, device: torch.device) -> Sequence[str]:
+        return ENGINES
 
     def default_batch_size(self, device: torch.device) -> int:
         return default_batch_size(device)

@@ -60,7 +60,6 @@ class NtechlabPredictor:
         frames="about 15 a second; faces are searched in every third of them, and followed",
     )
     frames_per_video = None
-    engines = ("openvino", "onnxruntime", "torch")
     follows_faces = True
 
     def __init__(
@@ -82,6 +81,9 @@ class NtechlabPredictor:
         if self._detections:
             return {**roles, "detections": file_digest(self._detections, MOST_BYTES)}
         return {**roles, **self._detector.settings()}
+
+    def engines_on(self, device: torch.device) -> Sequence[str]:
+        return ("native" if device.type == "cuda" else "openvino", "onnxruntime", "torch")
 
     def default_batch_size(self, device: torch.device) -> int:
         return default_batch_size(device)

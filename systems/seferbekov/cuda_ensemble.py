@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engines.gpu import Graph, staged, working_on
+from engines.gpu import Graph, HostCopy, staged, working_on
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.seferbekov.ensemble import Ensemble, Images, Model
 
@@ -66,30 +66,31 @@ class CudaEnsemble(Ensemble):
         return forward
 
     def _logits(self, images: Images, count: int) -> np.ndarray:
-        if not self._graphs:
-            with self._driving, working_on(self._device, self._stream):
-                rows = [model.logits(np.stack(images[model.size])) for model in self.models]
-            return np.stack(rows, axis=1)
-        try:
-            return self._replay(images, count)
-        except torch.OutOfMemoryError:
-            self._give_up_graphs()
-            raise
-
-    def _replay(self, images: Images, count: int) -> np.ndarray:
         batches = {size: self._staged(images[size], size) for size in self.sizes}
         with self._driving, working_on(self._device, self._stream):
-            for size, batch in batches.items():
-                x = batch.to(self._device, non_blocking=True)
-                self._inputs[size][:count] = ((x.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
-            for stream in self._streams[1:]:
-                stream.wait_stream(self._stream)
-            for number, graph in enumerate(self._graphs):
-                with torch.cuda.stream(self._streams[number % len(self._streams)]):
-                    graph.replay()
-            for stream in self._streams[1:]:
-                self._stream.wait_stream(stream)
-            return torch.stack([graph.result[:count] for graph in self._graphs], dim=1).cpu().numpy()
+            if not self._graphs:
+                rows = [model.logits(np.stack(images[model.size])) for model in self.models]
+                return np.stack(rows, axis=1)
+            try:
+                logits = self._replay(batches, count)
+            except torch.OutOfMemoryError:
+                self._give_up_graphs()
+                raise
+        # the other thread gives the GPU its batch before this one is done
+        return logits.read().numpy()
+
+    def _replay(self, batches: dict[int, torch.Tensor], count: int) -> HostCopy:
+        for size, batch in batches.items():
+            x = batch.to(self._device, non_blocking=True)
+            self._inputs[size][:count] = ((x.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
+        for stream in self._streams[1:]:
+            stream.wait_stream(self._stream)
+        for number, graph in enumerate(self._graphs):
+            with torch.cuda.stream(self._streams[number % len(self._streams)]):
+                graph.replay()
+        for stream in self._streams[1:]:
+            self._stream.wait_stream(stream)
+        return HostCopy(torch.stack([graph.result[:count] for graph in self._graphs], dim=1))
 
     def _staged(self, images: Sequence[np.ndarray], size: int) -> torch.Tensor:
         batch = staged([len(images), size, size, 3], self._device)

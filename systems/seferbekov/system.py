@@ -66,7 +66,6 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 class SeferbekovPredictor:
     """As `systems.system.Predictor`. The options are predict_folder.py's."""
 
-    engines = ENGINES
     follows_faces = False
 
     def __init__(
@@ -112,6 +111,9 @@ class SeferbekovPredictor:
             "spread_faces": self._spread_faces,
             **({"limit": "track"} if self._by_track else {}),
         }
+
+    def engines_on(self, device: torch.device) -> Sequence[str]:
+        return ENGINES
 
     def default_batch_size(self, device: torch.device) -> int:
         return default_batch_size(device)

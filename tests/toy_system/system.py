@@ -63,7 +63,6 @@ class ToyModels:
 class ToyPredictor:
     how = HowScored(strategy="highest", verdict="the highest of the clips", frames="every tenth, with its neighbours")
     frames_per_video = None
-    engines = ("torch",)
     follows_faces = True
 
     def __init__(self, every: int = 10):
@@ -71,6 +70,9 @@ class ToyPredictor:
 
     def settings(self) -> Settings:
         return {"every": self._every}
+
+    def engines_on(self, device: torch.device) -> Sequence[str]:
+        return ("torch",)
 
     def default_batch_size(self, device: torch.device) -> int:
         return ToyModels.batch_size
