@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -36,14 +37,25 @@ class NoWaiting(TorchDispatchMode):
 @contextlib.contextmanager
 def fake_gpu() -> Iterator[torch.device]:
     """The GPU, on which all that is made meanwhile lies by its own word."""
-    before = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)  # the other way these tensors can't go
-    try:
-        with (
-            mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
-            mock.patch.object(torch.cuda, "is_bf16_supported", lambda: True),
-            FakeTensorMode(allow_non_fake_inputs=True),
-        ):
-            yield GPU
-    finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(before)
+    with (
+        mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
+        mock.patch.object(torch.cuda, "is_bf16_supported", lambda: True),
+        mock.patch.object(nn.Module, "to", _moved),
+        FakeTensorMode(allow_non_fake_inputs=True),
+    ):
+        yield GPU
+
+
+def _moved(module: nn.Module, *args, memory_format: torch.memory_format | None = None, **kwargs) -> nn.Module:
+    """As `nn.Module.to`, by new parameters: these tensors can't take another's place."""
+
+    def moved(tensor: torch.Tensor) -> torch.Tensor:
+        to_format = {"memory_format": memory_format} if memory_format and tensor.ndim == 4 else {}
+        return tensor.detach().to(*args, **to_format, **kwargs)
+
+    for each in module.modules():
+        for name, parameter in each.named_parameters(recurse=False):
+            setattr(each, name, nn.Parameter(moved(parameter), requires_grad=parameter.requires_grad))
+        for name, buffer in each.named_buffers(recurse=False):
+            setattr(each, name, moved(buffer))
+    return module

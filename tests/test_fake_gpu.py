@@ -3,13 +3,18 @@
 import contextlib
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu_memory import PeakMemory
 from engines.device import DTYPES
 from engines.fold import fold_batch_norms
 from engines.gpu import Lane
 from engines.native.cuda_encoder import CudaEncoder, TorchSteps
+from faces import cuda_mtcnn
+from faces.cuda_mtcnn import CudaNetworks
+from faces.face_detector import _pyramid
 from systems.medics.models import create_model
 from systems.medics.strategy import with_mirrors
 from systems.ntechlab import cuda_classifier
@@ -57,6 +62,58 @@ def test_encoder_of_our_kernels(fake):
     assert features.is_contiguous(memory_format=torch.channels_last)
 
 
+class Recorded:
+    """As `engines.gpu.Graph`."""
+
+    def __init__(self, function, stream, pool):
+        with torch.inference_mode():
+            self.result = function()
+
+    def replay(self):
+        pass
+
+
+def test_detector(fake, monkeypatch):
+    """All that it computes lies there, in fp32, in less memory than is said where the batches are cut."""
+    launched = []
+
+    def launch(name, grid, block, *args):
+        assert all(arg.device == GPU for arg in args if isinstance(arg, torch.Tensor))
+        launched.append([arg.dtype for arg in args if isinstance(arg, torch.Tensor)])
+
+    def staged(shape, device):
+        host = np.zeros(shape, np.uint8)  # what is made meanwhile has no memory
+
+        def to(where, non_blocking):
+            assert where == device and non_blocking
+            return torch.zeros(*shape, dtype=torch.uint8, device=where)
+
+        return SimpleNamespace(numpy=lambda: host, to=to)
+
+    def nonzero(self, as_tuple):
+        """As many cells as it may be."""
+        assert as_tuple and self.device == GPU and self.dtype == torch.bool
+        return tuple(torch.zeros(1000, dtype=torch.int64, device=GPU) for _ in range(self.ndim))
+
+    monkeypatch.setattr(torch.Tensor, "numpy", lambda self: np.zeros(self.shape))
+    monkeypatch.setattr(torch.Tensor, "nonzero", nonzero)
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 1.0)  # of a bound, when networks are made
+    for name in ("synchronize", "current_stream", "graph_pool_handle"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    monkeypatch.setattr(cuda_mtcnn, "staged", staged)
+    monkeypatch.setattr(cuda_mtcnn, "GpuThread", lambda device: lambda function, *args: function(*args))
+    networks = CudaNetworks(GPU, launch, record=Recorded)
+    images = networks.load([np.zeros((540, 960, 3), np.uint8)] * 32)
+    assert images.pixels.device == images.starts.device == images.widths.device == GPU
+    with PeakMemory() as memory:
+        cells = networks.candidates(images, _pyramid, 0.7)
+    assert cells.shape[1] == 9 and len(cells) % 1000 == 0
+    assert memory.peak < 0.6e9
+    outputs = networks.refine(images, np.zeros(700, np.int64), np.zeros((700, 4), np.int32), 48)
+    assert [output.shape for output in outputs] == [(700,), (700, 4), (700, 10)]
+    assert all(types == [torch.uint8, torch.int64, torch.int32, torch.int32, torch.float32] for types in launched)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("name", ["i3d", "res34", "mc3_112", "r2p1_112", "seresnext50"])
 def test_networks_of_the_medics(fake, name, dtype):
@@ -89,7 +146,6 @@ def test_networks_of_ntechlab(fake, role, dtype):
 def test_graphs_of_ntechlab(fake, monkeypatch, role, dtype, steps):
     """What is recorded takes pixels that lie there, and gives probabilities in fp32, without waiting."""
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)  # it is there already
     monkeypatch.setattr(cuda_classifier, "working_on", lambda device, stream: contextlib.nullcontext())
     with GPU:
         network = create_network(role, "tf_efficientnet_b0_ns")

@@ -31,6 +31,21 @@ print(backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, torch.get_floa
 print(os.environ["NVIDIA_TF32_OVERRIDE"])
 """
 
+IMPORTED = """
+import importlib, pathlib, sys
+import albumentations, cv2, facenet_pytorch, timm, torch, torchvision  # what these do is theirs
+def touched(*_, **__):
+    raise AssertionError("an import touches CUDA")
+torch.cuda._lazy_init = torch.cuda.is_available = torch.cuda.device_count = touched
+torch._C._cuda_init = torch._C._cuda_getDeviceCount = touched
+folders = "runtime engines faces systems inference evaluation preprocessing training benchmarks".split()
+files = [path for folder in folders for path in pathlib.Path(folder).rglob("*.py")] + list(pathlib.Path().glob("*.py"))
+names = sorted(".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files)
+for name in names:
+    importlib.import_module(name)
+print(len(names), torch.cuda.is_initialized())
+"""
+
 
 def test_one_thread_makes_all_calls():
     call = GpuThread(CPU)
@@ -110,3 +125,10 @@ def test_no_tf32_whatever_the_environment_says():
         [sys.executable, "-c", FORBIDDEN], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert finished.stdout.split() == ["ieee"] * 3 + ["False", "False", "highest", "0"], finished.stderr
+
+
+def test_no_import_touches_cuda():
+    """Each process that does would take 500 MB of a GPU, and could not be forked."""
+    finished = subprocess.run([sys.executable, "-c", IMPORTED], cwd=ROOT, capture_output=True, text=True)
+    count, initialised = finished.stdout.split() or ("0", finished.stderr)
+    assert int(count) > 200 and initialised == "False"

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from systems.medics import sampling, strategy
-from systems.medics.models import MODELS
+from runtime.errors import DeviceError
+from runtime.memory import MemoryBudget
+from systems.medics import clip_models, sampling, strategy
+from systems.medics.models import MODELS, create_model
 from systems.medics.sampling import Detections, FacePictures, Track, chunks_of, find_tracks, plan_tracks
 from systems.medics.settings import Attempt, Settings
+from systems.system import Machine
 
 SETTINGS = Settings()
 WIDTH, HEIGHT = 1920, 1080  # searched at 480x270
@@ -164,6 +167,28 @@ def test_the_2d_model_sees_even_frames_mirrored():
     model = Brightness("seresnext50")
     assert strategy.p_fake_of_faces(model, [squares]).tolist() == pytest.approx([1 / 3])
     assert model.seen[0, :, 0, 0, 0].tolist() == [0, 255, 0] and (squares[:, :, :128] == 255).all()
+
+
+def test_little_memory_of_a_gpu(monkeypatch):
+    """Batches are halved; one face that does not fit, and a failing GPU, end the run in a line."""
+    machine = Machine(
+        device=torch.device("cpu"), precision="fp32", engine="torch", workers=1, lanes=1, memory=MemoryBudget(2**20)
+    )
+    models = clip_models.ClipModels({0: create_model("res10")}, machine)
+    faces, counts = [np.full((1, 2, 2, 3), value, np.uint8) for value in range(5)], []
+
+    def short_of_memory(model, faces):
+        counts.append(len(faces))
+        if len(faces) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return np.float32([face.mean() for face in faces])
+
+    monkeypatch.setattr(clip_models, "p_fake_of_faces", short_of_memory)
+    most = 2
+    assert models.score((0, 1), faces).tolist() == [[0], [1], [2], [3], [4]] and counts == [5, 2, 3, 1, 2]
+    most = 0
+    with pytest.raises(DeviceError, match="too little free memory: give a smaller --batch-size"):
+        models.score((0, 1), faces)
 
 
 def test_scores():

@@ -8,7 +8,7 @@ from torch import nn
 
 from engines import openvino_engine
 from engines.device import DTYPES
-from engines.gpu import failures_are_told, forbid_tf32
+from engines.gpu import forbid_tf32, in_halves
 from engines.native.libraries import processor_has
 from engines.native.winograd import on_winograd
 from systems.medics.models import FaceModel, ModelSpec
@@ -62,8 +62,12 @@ class ClipModels:
         """The probability of each face, float32 (n, 1)."""
         model, dtype = self._models[kind[0]], self._dtypes[kind[0]]
         autocast = torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
-        with failures_are_told(_REMEDY), torch.inference_mode(), autocast:
-            return np.float32(p_fake_of_faces(model, batch))[:, None]
+
+        def probabilities(faces: Sequence[np.ndarray]) -> list[float]:
+            return list(p_fake_of_faces(model, faces))
+
+        with torch.inference_mode(), autocast:
+            return np.float32(in_halves(probabilities, batch, _REMEDY))[:, None]
 
 
 def _converted(model: FaceModel, machine: Machine) -> nn.Module:

@@ -60,9 +60,9 @@ class CudaClassifier:
     ):
         self._length = SEQUENCE if loaded.role == "seq" else 1
         self._device, self._dtype, self._lane = device, dtype, lane
-        self._network = _flat(loaded.network.eval().requires_grad_(False))
+        self._network = loaded.network.eval().requires_grad_(False)
         if dtype != torch.bfloat16:  # whose autocast keeps batch norms in fp32, where it would round twice
-            fold_batch_norms(self._network)
+            self._network = folded(self._network)
         self._encoder = CudaEncoder(self._network, steps, device, dtype) if steps else None
         if self._encoder:
             self._network = self._network.classifier
@@ -119,8 +119,9 @@ class CudaClassifier:
             torch.cuda.empty_cache()
 
 
-def _flat(network: nn.Module) -> nn.Module:
+def folded(network: nn.Module) -> nn.Module:
+    """A network of `create_network`, in place, without batch norms."""
     for block in network.blocks.modules():
         if isinstance(getattr(block, "conv_pw", None), TemporalExpansion):
             block.conv_pw = Expansion(block.conv_pw)
-    return network
+    return fold_batch_norms(network)
