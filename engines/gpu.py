@@ -98,9 +98,9 @@ def working_on(device: torch.device, stream: "torch.cuda.Stream | None") -> Iter
             yield
 
 
-def staged(shape: Sequence[int], device: torch.device) -> torch.Tensor:
-    """uint8 memory on the host from which a GPU reads by itself."""
-    return torch.empty(*shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+def staged(shape: Sequence[int], device: torch.device, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    """Memory on the host from which a GPU reads by itself."""
+    return torch.empty(*shape, dtype=dtype, pin_memory=device.type == "cuda")
 
 
 @contextlib.contextmanager

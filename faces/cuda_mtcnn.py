@@ -15,14 +15,15 @@ from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import nn
 from torch.nn import functional as F
 
-from engines.gpu import GpuThread, Graph, forbid_tf32, staged
+from engines.gpu import GpuThread, Graph, HostCopy, forbid_tf32, staged
 from engines.native.cuda_kernels import CudaKernels
 from faces.area_pool import TorchImages
 from faces.mtcnn import DenseProposals, Networks, Outputs, Pyramid, least_logit
 
 _STEP = 64  # canvases' sides are multiples of it
-_PIXELS = 2**22  # of canvases that PNet sees at a time, unless one has more: 0.6 GB of activations
+_PIXELS = 2**22  # of canvases that PNet sees at a time, unless one has more: 0.5 GB of activations
 _MOST_CANVASES = 32
+_MAP_BYTES = 2**28  # of PNet's results that are looked through at a time: those of 32 frames of 1080p are 150 MB
 _BOXES = 512  # of the second and third network at a time
 _THREADS = 256
 
@@ -131,9 +132,8 @@ class CudaNetworks:
         return self._call(self._upload, sizes, pixels, starts[:-1])
 
     def _upload(self, sizes: list[tuple[int, int]], pixels: torch.Tensor, starts: np.ndarray) -> GpuImages:
-        widths = torch.tensor([width for _, width in sizes], dtype=torch.int32, device=self._device)
-        pixels = pixels.to(self._device, non_blocking=True)
-        starts = torch.from_numpy(starts.astype(np.int64)).to(self._device)
+        widths = self._sent(np.array([width for _, width in sizes], np.int32))
+        pixels, starts = pixels.to(self._device, non_blocking=True), self._sent(starts.astype(np.int64))
         return GpuImages(sizes=sizes, pixels=pixels, starts=starts, widths=widths)
 
     def candidates(self, images: GpuImages, pyramid: Pyramid, threshold: float) -> np.ndarray:
@@ -155,42 +155,57 @@ class CudaNetworks:
         """Float32 (m, 9): image, number of the scale, row and column on the map, logit, regression."""
         tall, wide = layouts[0].shape
         batch = min(max(1, _PIXELS // (tall * wide)), _MOST_CANVASES)
-        rows = []
-        for first in range(0, len(layouts), batch):
-            mine = layouts[first : first + batch]
-            rectangles = [
-                (first + i, 0, 0, *images.sizes[first + i][::-1], i, *place[1:])
-                for i, layout in enumerate(mine)
-                for place in layout.places
-            ]
-            canvases = self._pooled(images, np.array(rectangles, np.int32), batch, (tall, wide))
-            valid, cells = (self._of_all(mine, name) for name in ("valid", "cells"))
-            features = torch.where(valid[:, None], self._first(canvases)[: len(mine)], self._floor)
-            maps = self._rest(F.max_pool2d(_filled(features, batch), 2))[: len(mine)]
-            logits = maps[:, 1] - maps[:, 0]
-            number, y, x = ((logits > least) & (cells >= 0)).nonzero(as_tuple=True)
-            place = cells.expand_as(logits)[number, y, x]
-            columns = [number + first, place, y, x, logits[number, y, x]]
-            regression = maps.permute(0, 2, 3, 1)[number, y, x, 2:]
-            rows.append(torch.cat([torch.stack([column.float() for column in columns], dim=1), regression], dim=1))
-        return torch.cat(rows).cpu().numpy()
+        together = max(batch, _MAP_BYTES // (6 * 4 * layouts[0].cells.size) // batch * batch)
+        rows = [
+            self._found(images, layouts[first : first + together], first, batch, least)
+            for first in range(0, len(layouts), together)
+        ]
+        return np.concatenate(rows)
+
+    def _found(self, images: GpuImages, layouts: list[_Layout], first: int, batch: int, least: float) -> np.ndarray:
+        """Those of some images, from number `first` on. The host waits twice, whatever the number of batches: for how
+        many cells there are, and for these."""
+        valid, cells = (self._of_all(layouts, name) for name in ("valid", "cells"))
+        rectangles = [
+            (first + i, 0, 0, *images.sizes[first + i][::-1], i % batch, *place[1:])
+            for i, layout in enumerate(layouts)
+            for place in layout.places
+        ]
+        where, largest = self._rectangles(np.array(rectangles, np.int32))
+        ends = np.cumsum([0] + [len(layout.places) for layout in layouts])
+        maps = torch.empty(len(layouts), 6, *cells.shape[1:], device=self._device)
+        for start in range(0, len(layouts), batch):
+            some = slice(start, min(start + batch, len(layouts)))
+            canvases = torch.zeros(batch, 3, *layouts[0].shape, device=self._device)
+            self._pool(images, where[ends[some.start] : ends[some.stop]], largest, canvases)
+            inside = valid[some] if len(valid) > 1 else valid
+            features = torch.where(inside[:, None], self._first(canvases)[: some.stop - start], self._floor)
+            maps[some] = self._rest(F.max_pool2d(_filled(features, batch), 2))[: some.stop - start]
+        logits = maps[:, 1] - maps[:, 0]
+        number, y, x = ((logits > least) & (cells >= 0)).nonzero(as_tuple=True)
+        columns = [number + first, cells.expand_as(logits)[number, y, x], y, x, logits[number, y, x]]
+        regression = maps.permute(0, 2, 3, 1)[number, y, x, 2:]
+        found = torch.cat([torch.stack([column.float() for column in columns], dim=1), regression], dim=1)
+        return HostCopy(found).read().numpy()
 
     def _of_all(self, layouts: list[_Layout], name: str) -> torch.Tensor:
         """An array of each layout, or of one for all."""
-        arrays = [getattr(layout, name) for layout in layouts]
-        arrays = arrays[:1] if all(layout is layouts[0] for layout in layouts) else arrays
-        return torch.from_numpy(np.stack(arrays)).to(self._device)
+        alike = all(layout is layouts[0] for layout in layouts)
+        return self._sent(np.stack([getattr(layout, name) for layout in (layouts[:1] if alike else layouts)]))
 
-    def _pooled(self, images: GpuImages, rectangles: np.ndarray, count: int, shape: tuple[int, int]) -> torch.Tensor:
-        """`count` canvases (3, *shape), 0 but for the area averages of `rectangles` (see area_pool.cu)."""
-        canvases = torch.zeros(count, 3, *shape, device=self._device)
-        self._pool(images, rectangles, canvases)
-        return canvases
+    def _sent(self, array: np.ndarray) -> torch.Tensor:
+        """On its way to the GPU, from memory that it reads by itself: for any other the host would wait."""
+        host = staged(array.shape, self._device, torch.from_numpy(array).dtype)
+        host.numpy()[...] = array
+        return host.to(self._device, non_blocking=True)
 
-    def _pool(self, images: GpuImages, rectangles: np.ndarray, canvases: torch.Tensor) -> None:
-        largest = int((rectangles[:, 8].astype(np.int64) * rectangles[:, 9]).max())
-        where = torch.from_numpy(rectangles).to(self._device)
-        grid = (-(-largest // _THREADS), len(rectangles), 1)
+    def _rectangles(self, rectangles: np.ndarray) -> tuple[torch.Tensor, int]:
+        """Sent, and the number of pixels of the largest that is made."""
+        return self._sent(rectangles), int((rectangles[:, 8].astype(np.int64) * rectangles[:, 9]).max())
+
+    def _pool(self, images: GpuImages, where: torch.Tensor, largest: int, canvases: torch.Tensor) -> None:
+        """Put area averages of rectangles onto canvases (see area_pool.cu)."""
+        grid = (-(-largest // _THREADS), len(where), 1)
         arguments = (images.pixels, images.starts, images.widths, where, canvases, *canvases.shape[2:])
         self._launch("pool", grid, (_THREADS, 1, 1), *arguments)
 
@@ -202,16 +217,16 @@ class CudaNetworks:
     @torch.inference_mode()
     def _refine(self, images: GpuImages, numbers: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
         canvases, graph = self._refining[size]
+        rectangles = np.zeros((len(boxes), 10), np.int32)
+        rectangles[:, 0], rectangles[:, 1:5] = numbers, boxes
+        rectangles[:, 5], rectangles[:, 8:] = np.arange(len(boxes)) % _BOXES, size
+        where, largest = self._rectangles(rectangles)
         parts = []
-        for start in range(0, len(boxes), _BOXES):
-            mine = boxes[start : start + _BOXES]
-            rectangles = np.zeros((len(mine), 10), np.int32)
-            rectangles[:, 0], rectangles[:, 1:5] = numbers[start : start + _BOXES], mine
-            rectangles[:, 5], rectangles[:, 8:] = np.arange(len(mine)), size
-            self._pool(images, rectangles, canvases)
+        for some in where.split(_BOXES):
+            self._pool(images, some, largest, canvases)
             graph.replay()
-            parts.append(graph.result[: len(mine)].clone())
-        return torch.cat(parts).cpu().numpy()
+            parts.append(graph.result[: len(some)].clone())
+        return HostCopy(torch.cat(parts)).read().numpy()
 
 
 def _filled(x: torch.Tensor, count: int) -> torch.Tensor:

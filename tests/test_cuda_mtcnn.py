@@ -84,7 +84,8 @@ def test_area_averages(networks):
     numbers, boxes = np.array([1, 0, 0]), np.array([[0, 0, 44, 31], [5, 7, 6, 8], [3, 2, 70, 50]])
     rectangles = np.zeros((3, 10), np.int32)
     rectangles[:, 0], rectangles[:, 1:5], rectangles[:, 5], rectangles[:, 8:] = numbers, boxes, range(3), 24
-    pooled = networks._pooled(networks.load(images), rectangles, 4, (24, 24))
+    pooled = torch.zeros(4, 3, 24, 24)
+    networks._pool(networks.load(images), *networks._rectangles(rectangles), pooled)
     expected = NumpyImages(images).pool_boxes(numbers, boxes, 24)
     np.testing.assert_allclose(pooled[:3].permute(0, 2, 3, 1).numpy(), (expected - 127.5) * 0.0078125, atol=1e-6)
     assert not pooled[3].any()

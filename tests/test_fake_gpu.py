@@ -73,45 +73,64 @@ class Recorded:
         pass
 
 
-def test_detector(fake, monkeypatch):
-    """All that it computes lies there, in fp32, in less memory than is said where the batches are cut."""
-    launched = []
+@pytest.fixture
+def detector(fake, monkeypatch):
+    """The detector's networks there. `waits` notes each time that the host waits for what is computed, `launched` the
+    types that our kernel is given."""
+    waits, launched = [], []
 
     def launch(name, grid, block, *args):
-        assert all(arg.device == GPU for arg in args if isinstance(arg, torch.Tensor))
+        assert all(arg.device == GPU and arg.is_contiguous() for arg in args if isinstance(arg, torch.Tensor))
         launched.append([arg.dtype for arg in args if isinstance(arg, torch.Tensor)])
 
-    def staged(shape, device):
-        host = np.zeros(shape, np.uint8)  # what is made meanwhile has no memory
+    def staged(shape, device, dtype=torch.uint8):
+        host = np.zeros(shape, str(dtype).removeprefix("torch."))  # what is made meanwhile has no memory
 
         def to(where, non_blocking):
             assert where == device and non_blocking
-            return torch.zeros(*shape, dtype=torch.uint8, device=where)
+            return torch.zeros(*shape, dtype=dtype, device=where)
 
         return SimpleNamespace(numpy=lambda: host, to=to)
 
     def nonzero(self, as_tuple):
         """As many cells as it may be."""
         assert as_tuple and self.device == GPU and self.dtype == torch.bool
+        waits.append("nonzero")
         return tuple(torch.zeros(1000, dtype=torch.int64, device=GPU) for _ in range(self.ndim))
 
-    monkeypatch.setattr(torch.Tensor, "numpy", lambda self: np.zeros(self.shape))
+    def host_copy(tensor):
+        assert tensor.device == GPU and tensor.dtype == torch.float32
+        read = SimpleNamespace(numpy=lambda: np.zeros(tensor.shape))
+        return SimpleNamespace(read=lambda: waits.append("read") or read)
+
     monkeypatch.setattr(torch.Tensor, "nonzero", nonzero)
     monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 1.0)  # of a bound, when networks are made
     for name in ("synchronize", "current_stream", "graph_pool_handle"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
     monkeypatch.setattr(cuda_mtcnn, "staged", staged)
+    monkeypatch.setattr(cuda_mtcnn, "HostCopy", host_copy)
     monkeypatch.setattr(cuda_mtcnn, "GpuThread", lambda device: lambda function, *args: function(*args))
-    networks = CudaNetworks(GPU, launch, record=Recorded)
-    images = networks.load([np.zeros((540, 960, 3), np.uint8)] * 32)
-    assert images.pixels.device == images.starts.device == images.widths.device == GPU
-    with PeakMemory() as memory:
-        cells = networks.candidates(images, _pyramid, 0.7)
-    assert cells.shape[1] == 9 and len(cells) % 1000 == 0
-    assert memory.peak < 0.6e9
-    outputs = networks.refine(images, np.zeros(700, np.int64), np.zeros((700, 4), np.int32), 48)
-    assert [output.shape for output in outputs] == [(700,), (700, 4), (700, 10)]
-    assert all(types == [torch.uint8, torch.int64, torch.int32, torch.int32, torch.float32] for types in launched)
+    return SimpleNamespace(networks=CudaNetworks(GPU, launch, record=Recorded), waits=waits, launched=launched)
+
+
+@pytest.mark.parametrize(
+    "height, width, count, groups, megabytes",
+    [(540, 960, 32, 1, 650), (1080, 1920, 32, 2, 770), (2160, 3840, 8, 2, 1240)],
+)
+def test_detector(detector, height, width, count, groups, megabytes):
+    """All that it computes lies there; it is given by memory that the GPU reads by itself, and waited for twice a group
+    of frames and once for each refining network, however many batches these are, in little memory."""
+    with NoWaiting() as watched:
+        images = detector.networks.load([np.zeros((height, width, 3), np.uint8)] * count)
+        with PeakMemory() as memory:
+            cells = detector.networks.candidates(images, _pyramid, 0.7)
+        assert detector.waits == ["nonzero", "read"] * groups
+        outputs = detector.networks.refine(images, np.zeros(700, np.int64), np.zeros((700, 4), np.int32), 24)
+    assert not watched.uploaded and detector.waits == ["nonzero", "read"] * groups + ["read"]
+    assert len(detector.launched) > 2 * groups and memory.peak < megabytes * 1e6
+    assert cells.shape == (1000 * groups, 9) and [output.shape for output in outputs] == [(700,), (700, 4)]
+    kinds = [torch.uint8, torch.int64, torch.int32, torch.int32, torch.float32]
+    assert all(types == kinds for types in detector.launched)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
