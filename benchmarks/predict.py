@@ -7,7 +7,8 @@ where none are given: as fast, but no detector). Output: a table in Markdown. A 
 with nothing else running; "together" is what counts: seconds a video when many are done. "score" is the largest
 difference from the recipe's score of a video, "memory" the peak beyond what the loaded models take, "GPU" the most that
 was allocated on one, with the models. Runs alternate, so that a machine that changes its pace does not favour one side.
-On a GPU a round is 128 videos, of which the recipe, ten times slower, takes 64. Leave the machine alone meanwhile.
+On a GPU a round is 128 videos, of which the recipe, ten times slower, takes 64. Below the table: where each contender's
+threads were, by looking twenty times a second. Leave the machine alone meanwhile.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import torch
 
 from benchmarks.machine import machine_name
 from benchmarks.recipe import Recipe
+from benchmarks.whereabouts import Whereabouts
 from engines.choice import usable_engines
 from engines.device import resolve_device
 from faces.face_detector import FacenetDetector
@@ -58,6 +60,7 @@ class Contender:
     scores: list[float] = field(default_factory=list)
     megabytes: float = 0
     gpu_megabytes: float = 0
+    seen: str = ""
 
 
 def recipe(checkpoints: list[str], device: torch.device) -> Contender:
@@ -140,8 +143,10 @@ def measure(contenders: list[Contender], paths: list[str], rounds: int) -> None:
             mine = paths[: max(1, int(len(paths) * contender.share))]
             resting = reset_peak()
             start = time.perf_counter()
-            contender.scores = contender.together(mine)
+            with Whereabouts() as seen:
+                contender.scores = contender.together(mine)
             contender.seconds.append((time.perf_counter() - start) / len(mine))
+            contender.seen = seen.told()
             contender.megabytes = max(contender.megabytes, peak() - resting)
             if torch.cuda.is_initialized():
                 contender.gpu_megabytes = torch.cuda.max_memory_allocated() / 2**20
@@ -216,6 +221,8 @@ def main() -> None:
     machine = f"{machine_name(device)}, PyTorch {torch.__version__}"
     print(f"\n{date.today()}, {machine}: {len(checkpoints)} B7, {len(paths)} videos, {args.rounds} rounds\n")
     print(table(contenders))
+    for contender in contenders:
+        print(f"\n{contender.name}, last round: {contender.seen}")
 
 
 if __name__ == "__main__":
