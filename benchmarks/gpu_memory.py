@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from engines.fold import fold_batch_norms
 from engines.native.cuda_encoder import CudaEncoder, KernelSteps
 from systems.medics.models import MODELS, create_model
-from systems.ntechlab.cuda_classifier import folded
+from systems.ntechlab.cuda_classifier import flat
 from systems.ntechlab.dataset import SAMPLED_FRAMES
 from systems.ntechlab.models import HEIGHT, SEQUENCE, WIDTH, create_network
 from systems.seferbekov.models import NETWORKS
@@ -222,7 +222,7 @@ def _b7() -> nn.Module:
 
 
 def _folded(role: str) -> nn.Module:
-    return folded(create_network(role).eval().requires_grad_(False))
+    return fold_batch_norms(flat(create_network(role).eval().requires_grad_(False)))
 
 
 def _encoder(network: nn.Module) -> CudaEncoder:

@@ -12,7 +12,7 @@ import torch
 from runtime.errors import DeviceError
 
 T, Item = TypeVar("T"), TypeVar("Item")
-_WORKER_BYTES = 1300 * 10**6  # of a GPU's memory, for a process with a detector: context, libraries, activations
+_WORKER_BYTES = 1600 * 10**6  # of a GPU's memory, for a process with a detector: context, libraries, activations
 _MOST_WORKERS = 8  # one GPU has nothing to do for more
 
 

@@ -23,7 +23,7 @@ from faces.mtcnn import DenseProposals, Networks, Outputs, Pyramid, least_logit
 _STEP = 64  # canvases' sides are multiples of it
 _PIXELS = 2**22  # of canvases that PNet sees at a time, unless one has more: 0.5 GB of activations
 _MOST_CANVASES = 32
-_MAP_BYTES = 2**28  # of PNet's results that are looked through at a time: those of 32 frames of 1080p are 150 MB
+_MAP_BYTES = 2**27  # of PNet's results that are looked through at a time: 32 frames of 1080p have 100 MB
 _BOXES = 512  # of the second and third network at a time
 _THREADS = 256
 

@@ -50,7 +50,7 @@ def _moved(module: nn.Module, *args, memory_format: torch.memory_format | None =
     """As `nn.Module.to`, by new parameters: these tensors can't take another's place."""
 
     def moved(tensor: torch.Tensor) -> torch.Tensor:
-        to_format = {"memory_format": memory_format} if memory_format and tensor.ndim == 4 else {}
+        to_format = {"memory_format": memory_format} if memory_format and tensor.ndim in (4, 5) else {}
         return tensor.detach().to(*args, **to_format, **kwargs)
 
     for each in module.modules():

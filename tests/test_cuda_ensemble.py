@@ -1,6 +1,8 @@
 """The GPU's ensemble on the CPU, its graphs replaced by functions that are called again."""
 
 import copy
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -94,6 +96,18 @@ def test_graphs_that_another_thread_gave_up(modules, faces, expected, monkeypatc
 
     monkeypatch.setattr(cuda_ensemble, "staged", give_up)
     np.testing.assert_allclose(ensemble.score(faces), expected, atol=1e-4)
+
+
+def test_what_is_not_used_any_more_is_gone(modules):
+    """At once, not when Python looks for circles: a graph that is freed while another is recorded would break it."""
+    ensemble = build(modules)
+    graph = weakref.ref(ensemble._graphs[0])
+    gc.disable()
+    try:
+        del ensemble
+        assert graph() is None
+    finally:
+        gc.enable()
 
 
 def test_no_memory_for_graphs(modules, faces, expected):

@@ -115,7 +115,7 @@ def detector(fake, monkeypatch):
 
 @pytest.mark.parametrize(
     "height, width, count, groups, megabytes",
-    [(540, 960, 32, 1, 650), (1080, 1920, 32, 2, 770), (2160, 3840, 8, 2, 1240)],
+    [(540, 960, 32, 1, 650), (1080, 1920, 32, 4, 640), (2160, 3840, 8, 4, 1100)],
 )
 def test_detector(detector, height, width, count, groups, megabytes):
     """All that it computes lies there; it is given by memory that the GPU reads by itself, and waited for twice a group

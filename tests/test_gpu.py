@@ -111,7 +111,7 @@ def test_failures_are_told(error, line):
         in_halves(work, [1], "use less")
 
 
-@pytest.mark.parametrize("gigabytes, processes, expected", [(80, 1, 8), (8, 1, 6), (8, 2, 3), (1, 1, 1), (80, 16, 3)])
+@pytest.mark.parametrize("gigabytes, processes, expected", [(80, 1, 8), (8, 1, 5), (8, 2, 2), (1, 1, 1), (80, 16, 3)])
 def test_workers_of_a_gpu(monkeypatch, gigabytes, processes, expected):
     memory = SimpleNamespace(total_memory=gigabytes * 10**9)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)

@@ -1,6 +1,8 @@
 """NtechLab's classifiers as on a GPU, on the CPU: graphs replaced by functions that are called again."""
 
 import copy
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -58,11 +60,30 @@ def build(networks):
 def test_full_and_part_batches(build, images, expected, role, steps):
     """By PyTorch's layers and by our encoder; a part batch, then a full one again."""
     classifier = build(role, steps=steps)
-    assert (classifier._encoder is None) == (steps is None) and np.ptp(expected[role]) > 0.01
+    assert (classifier._forward._encoder is None) == (steps is None) and np.ptp(expected[role]) > 0.01
     for part in (images[role], images[role][2:], images[role]):
         scores = classifier(part)
         assert scores.dtype == np.float32 and scores.shape == (len(part), SEQUENCE if role == "seq" else 1)
         np.testing.assert_allclose(scores, expected[role][COUNT - len(part) :], atol=2e-5)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_in_bf16(build, images, expected, role):
+    """Batch norms stay, and clips of several images are no exception."""
+    classifier = build(role, dtype=torch.bfloat16)
+    np.testing.assert_allclose(classifier(images[role]), expected[role], atol=0.1)
+
+
+def test_what_is_not_used_any_more_is_gone(build):
+    """At once, not when Python looks for circles: a graph that is freed while another is recorded would break it."""
+    classifier = build("re")
+    graph = weakref.ref(classifier._graph)
+    gc.disable()
+    try:
+        del classifier
+        assert graph() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("role", ["re", "seq"])

@@ -168,7 +168,8 @@ def networks_of_roles(track_images):
 
 
 @pytest.mark.parametrize(
-    "precision, engine, bound", [("fp16", "native", 0.02), ("fp16", "torch", 0.02), ("fp32", "torch", 1e-3)]
+    "precision, engine, bound",
+    [("fp16", "native", 0.02), ("fp16", "torch", 0.02), ("bf16", "torch", 0.1), ("fp32", "torch", 1e-3)],
 )
 def test_ntechlab_s_classifiers(track_images, networks_of_roles, precision, engine, bound):
     """Full and part batches, near the CPU's scores; the graphs share their memory, and don't mix their results up."""

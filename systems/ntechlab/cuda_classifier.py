@@ -1,6 +1,8 @@
 """A classifier on a GPU: all that it does to a batch, from pixels to probabilities, as one CUDA graph."""
 
+import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -58,28 +60,19 @@ class CudaClassifier:
         steps: Steps | None = None,
         record: Callable[..., Graph] = Graph,
     ):
-        self._length = SEQUENCE if loaded.role == "seq" else 1
-        self._device, self._dtype, self._lane = device, dtype, lane
-        self._network = loaded.network.eval().requires_grad_(False)
-        if dtype != torch.bfloat16:  # whose autocast keeps batch norms in fp32, where it would round twice
-            self._network = folded(self._network)
-        self._encoder = CudaEncoder(self._network, steps, device, dtype) if steps else None
-        if self._encoder:
-            self._network = self._network.classifier
-        self._network = self._network.to(device, memory_format=torch.channels_last)
-        values = [255 * mean for mean in IMAGENET_MEAN], [1 / (255 * std) for std in IMAGENET_STD]
-        self._mean, self._scale = (torch.tensor(each, device=device) for each in values)
+        self._device, self._lane = device, lane
+        length = SEQUENCE if loaded.role == "seq" else 1
+        self._forward = _Forward(loaded.network.eval().requires_grad_(False), length, device, dtype, steps)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights were loaded on another stream
+        self._images: torch.Tensor | None = None
         self._graph: Graph | None = None
-        try:
-            with working_on(device, lane.stream):
-                shape = (count, self._length, HEIGHT, WIDTH, 3)
-                self._images = torch.zeros(shape, dtype=torch.uint8, device=device)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                self._graph = record(lambda: self._forward(self._images), lane.stream, lane.pool)
-        except torch.OutOfMemoryError:
+        with contextlib.suppress(torch.OutOfMemoryError), working_on(device, lane.stream):
+            self._images = torch.zeros(count, length, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            self._graph = record(partial(self._forward, self._images), lane.stream, lane.pool)
+        if self._graph is None:
             self._give_up_graph()
 
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -87,14 +80,18 @@ class CudaClassifier:
         return np.stack(in_halves(self._probabilities, images, _REMEDY))
 
     def _probabilities(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        batch = staged(np.shape(images), self._device)
-        batch.numpy()[:] = images
+        batch = staged((len(images), *images[0].shape), self._device)
+        for place, image in zip(batch.numpy(), images, strict=True):
+            place[...] = image
         with self._lane.turn, working_on(self._device, self._lane.stream):
-            try:
-                found = HostCopy(self._replay(batch) if self._graph else self._forward(batch.to(self._device)))
-            except torch.OutOfMemoryError:
-                self._give_up_graph()
-                raise
+            if self._graph is None:
+                found = HostCopy(self._forward(batch.to(self._device)))
+            else:
+                try:
+                    found = HostCopy(self._replay(batch))
+                except torch.OutOfMemoryError:
+                    self._give_up_graph()
+                    raise
         return list(found.read().numpy())
 
     def _replay(self, batch: torch.Tensor) -> torch.Tensor:
@@ -102,7 +99,29 @@ class CudaClassifier:
         self._graph.replay()
         return self._graph.result[: len(batch)]
 
-    def _forward(self, images: torch.Tensor) -> torch.Tensor:
+    def _give_up_graph(self) -> None:
+        self._graph = self._images = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _Forward:
+    """All that a classifier does to pixels on the device, uint8 (n, t, 224, 192, 3), to probabilities (n, t). A graph
+    keeps it, and it keeps no graph: in a circle both would stay until Python looks for such, in the midst of another
+    recording at worst."""
+
+    def __init__(self, network: nn.Module, length: int, device: torch.device, dtype: torch.dtype, steps: Steps | None):
+        self._length, self._device, self._dtype = length, device, dtype
+        network = flat(network)
+        if dtype != torch.bfloat16:  # whose autocast keeps batch norms in fp32, where it would round twice
+            fold_batch_norms(network)
+        self._encoder = CudaEncoder(network, steps, device, dtype) if steps else None
+        network = network.classifier if steps else network
+        self._network = network.to(device, memory_format=torch.channels_last)
+        values = [255 * mean for mean in IMAGENET_MEAN], [1 / (255 * std) for std in IMAGENET_STD]
+        self._mean, self._scale = (torch.tensor(each, device=device) for each in values)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         x = (images.flatten(0, 1).float() - self._mean) * self._scale
         x = x.permute(0, 3, 1, 2)  # channels last as it lies
         if self._encoder:
@@ -113,15 +132,10 @@ class CudaClassifier:
                 logits = self._network(x)
         return logits.float().sigmoid().view(-1, self._length)
 
-    def _give_up_graph(self) -> None:
-        self._graph = self._images = None
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
 
-
-def folded(network: nn.Module) -> nn.Module:
-    """A network of `create_network`, in place, without batch norms."""
+def flat(network: nn.Module) -> nn.Module:
+    """A network of `create_network`, in place, with `Expansion` for `TemporalExpansion`."""
     for block in network.blocks.modules():
         if isinstance(getattr(block, "conv_pw", None), TemporalExpansion):
             block.conv_pw = Expansion(block.conv_pw)
-    return fold_batch_norms(network)
+    return network

@@ -1,7 +1,9 @@
 """Several models on one GPU: images go there once for all of them, and each model is one CUDA graph."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ class CudaEnsemble(Ensemble):
         record: Callable[..., Graph] = Graph,
     ):
         super().__init__(models, batch_size=batch_size, lanes=2)  # one batch is made ready while another is computed
-        self._device, self._autocast = device, autocast
+        self._device = device
         self._driving = threading.Lock()
         self._mean, self._std = (torch.tensor(values, device=device) for values in (IMAGENET_MEAN, IMAGENET_STD))
         self._inputs: dict[int, torch.Tensor] = {}
@@ -45,25 +47,17 @@ class CudaEnsemble(Ensemble):
             self._stream = lanes[0][0]
             torch.cuda.synchronize(device)  # the weights were loaded on another stream
         self._streams = [stream for stream, _ in lanes]
-        try:
-            with working_on(device, self._stream):
-                for size in self.sizes:
-                    x = torch.zeros(batch_size, 3, size, size, dtype=dtype, device=device)
-                    self._inputs[size] = x.contiguous(memory_format=torch.channels_last)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)  # the inputs were made on one of the streams
-                for number, (model, module) in enumerate(zip(self.models, modules, strict=True)):
-                    forward = self._forward(module, self._inputs[model.size])
-                    self._graphs.append(record(forward, *lanes[number % len(lanes)]))
-        except torch.OutOfMemoryError:
+        with contextlib.suppress(torch.OutOfMemoryError), working_on(device, self._stream):
+            for size in self.sizes:
+                x = torch.zeros(batch_size, 3, size, size, dtype=dtype, device=device)
+                self._inputs[size] = x.contiguous(memory_format=torch.channels_last)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # the inputs were made on one of the streams
+            for number, (model, module) in enumerate(zip(self.models, modules, strict=True)):
+                forward = partial(_logits_of, module, self._inputs[model.size], autocast)
+                self._graphs.append(record(forward, *lanes[number % len(lanes)]))
+        if len(self._graphs) < len(self.models):
             self._give_up_graphs()
-
-    def _forward(self, module: nn.Module, x: torch.Tensor) -> Callable[[], torch.Tensor]:
-        def forward() -> torch.Tensor:
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False):
-                return module(x).float().reshape(-1)
-
-        return forward
 
     def _logits(self, images: Images, count: int) -> np.ndarray:
         batches = {size: self._staged(images[size], size) for size in self.sizes}
@@ -102,3 +96,10 @@ class CudaEnsemble(Ensemble):
         self._graphs, self._inputs = [], {}
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _logits_of(module: nn.Module, x: torch.Tensor, autocast: bool) -> torch.Tensor:
+    """Float32 (n,). A graph keeps it, and it must not keep the ensemble that keeps the graph: such circles are freed
+    late, in the midst of another recording at worst."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=autocast, cache_enabled=False):
+        return module(x).float().reshape(-1)
