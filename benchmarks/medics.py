@@ -66,7 +66,7 @@ def ours(model: FaceModel, device: torch.device, engine: str, precision: str) ->
         memory=MemoryBudget(2**30, cores),
     )
     models = ClipModels({0: model}, machine)
-    return lambda face: float(models.score((0, len(face)), [face])[0, 0])
+    return lambda face: float(models.score((0, len(face)), [face.copy()])[0, 0])  # pictures it has not seen
 
 
 def engines_of_this_system(device: torch.device) -> list[str]:

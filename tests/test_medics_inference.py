@@ -1,18 +1,21 @@
 """The Medics' inference: settings, detection attempts, tracks, pictures and scores, worked out by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from runtime.errors import DeviceError
 from runtime.memory import MemoryBudget
-from systems.medics import clip_models, sampling, strategy
+from systems.medics import clip_models, sampling, strategy, uploads
 from systems.medics.models import MODELS, create_model
 from systems.medics.sampling import Detections, FacePictures, Track, chunks_of, find_tracks, plan_tracks
 from systems.medics.settings import Attempt, Settings
 from systems.system import Machine
 
 SETTINGS = Settings()
+GPU = torch.device("cuda", 0)
 WIDTH, HEIGHT = 1920, 1080  # searched at 480x270
 FACE, OTHER = [100, 50, 140, 90], [300, 50, 340, 90]
 
@@ -169,6 +172,39 @@ def test_the_2d_model_sees_even_frames_mirrored():
     assert model.seen[0, :, 0, 0, 0].tolist() == [0, 255, 0] and (squares[:, :, :128] == 255).all()
 
 
+def test_pictures_go_to_a_gpu_once(monkeypatch):
+    """Though several models ask for them; only those that were asked for last stay, and arrays that only look alike, or
+    come to lie where another did, are others."""
+    sent = []
+
+    def staged(shape, device):
+        host = np.zeros(shape, np.uint8)
+
+        def to(where, non_blocking):
+            assert where == device == GPU and non_blocking
+            sent.append(int(host[0, 0]))
+            return torch.from_numpy(host)
+
+        return SimpleNamespace(numpy=lambda: host, to=to)
+
+    monkeypatch.setattr(uploads, "staged", staged)
+    to_gpu = uploads.Uploads(GPU, most_bytes=250)
+    arrays = [np.full((10, 10), value, np.uint8) for value in range(3)]
+    for number in (0, 1, 0, 1, 2, 1, 2, 0):
+        assert (to_gpu(arrays[number]).numpy() == number).all()
+    assert sent == [0, 1, 2, 0]
+    for value in range(3, 40):
+        assert (to_gpu(np.full((10, 10), value, np.uint8)).numpy() == value).all()
+    large = np.full((100, 10), 99, np.uint8)  # more than is to stay: alone
+    assert to_gpu(large) is to_gpu(large) and sent == [0, 1, 2, 0, *range(3, 40), 99]
+    to_gpu.clear()
+    to_gpu(large)
+    assert sent[-2:] == [99, 99]
+    on_cpu = uploads.Uploads(torch.device("cpu"))
+    assert on_cpu(arrays[1]).data_ptr() == arrays[1].ctypes.data
+    assert on_cpu(arrays[1][:, ::-1]).shape == (10, 10)
+
+
 def test_little_memory_of_a_gpu(monkeypatch):
     """Batches are halved; one face that does not fit, and a failing GPU, end the run in a line."""
     machine = Machine(
@@ -177,7 +213,7 @@ def test_little_memory_of_a_gpu(monkeypatch):
     models = clip_models.ClipModels({0: create_model("res10")}, machine)
     faces, counts = [np.full((1, 2, 2, 3), value, np.uint8) for value in range(5)], []
 
-    def short_of_memory(model, faces):
+    def short_of_memory(model, faces, to_tensor):
         counts.append(len(faces))
         if len(faces) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")

@@ -2,6 +2,8 @@
 
 import importlib.util
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from engines.gpu import GpuThread
 from runtime.errors import InputError
 from systems.checkpoints import CheckpointError
 from systems.ntechlab import dsfd
@@ -45,8 +48,11 @@ def test_best_boxes():
 class OneFace(nn.Module):
     """Finds the face of the prior at the middle of the coarsest map, and notes what it was given."""
 
+    threads: set[int] = set()
+
     def forward(self, images):
         self.images = images
+        self.threads.add(threading.get_ident())
         sizes = [tuple(-(-side // stride) for side in images.shape[2:]) for stride in (4, 8, 16, 32, 64, 128)]
         count = sum(height * width for height, width in sizes)
         scores = torch.zeros(len(images), count)
@@ -92,6 +98,17 @@ def test_training_frames_are_scaled_by_area(stub):
     assert 683 / factor == pytest.approx(1920.94, abs=0.01)
     side = 512 / 683 / math.sqrt(1.5)
     assert found.bboxes[0, 2] == pytest.approx((min(right, 1) + side / 2) * 683 / factor, rel=1e-5)
+
+
+def test_one_thread_drives_a_gpu(stub):
+    """Whatever the number of threads that search: each would have to prepare every layer anew."""
+    stub._call = GpuThread(torch.device("cpu"))
+    stub.network.threads.clear()
+    frames = [np.zeros((90, 160, 3), np.uint8)] * 3
+    with ThreadPoolExecutor(4) as workers:
+        found = [*workers.map(stub.detect, [frames] * 8), *workers.map(stub.detect_at_area, [frames] * 8)]
+    assert [len(each) for each in found] == [3] * 16 and len(stub.network.threads) == 1
+    assert threading.get_ident() not in stub.network.threads
 
 
 def test_a_missing_file_is_told(tmp_path):

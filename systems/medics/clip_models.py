@@ -16,6 +16,7 @@ from systems.medics.onnxruntime_models import OnOnnxRuntime
 from systems.medics.openvino_models import OnOpenVino
 from systems.medics.strategy import p_fake_of_faces
 from systems.medics.traceable import traceable
+from systems.medics.uploads import Uploads
 from systems.sample import Sample
 from systems.system import Machine
 
@@ -43,6 +44,7 @@ class ClipModels:
         }
         self._models = {place: model.to(machine.device) for place, model in models.items()}
         self.batch_size = machine.batch_size or default_batch_size(machine.device)
+        self._uploads = Uploads(machine.device)
         self.group = 1
         self.lanes = machine.lanes if machine.device.type == "cpu" and in_torch else 1
 
@@ -64,7 +66,11 @@ class ClipModels:
         autocast = torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
 
         def probabilities(faces: Sequence[np.ndarray]) -> list[float]:
-            return list(p_fake_of_faces(model, faces))
+            try:
+                return list(p_fake_of_faces(model, faces, self._uploads))
+            except torch.OutOfMemoryError:
+                self._uploads.clear()
+                raise
 
         with torch.inference_mode(), autocast:
             return np.float32(in_halves(probabilities, batch, _REMEDY))[:, None]

@@ -1,6 +1,6 @@
 """From a track's pictures to the probability that its face is fake, and from those to the score of a video."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,17 +21,24 @@ class VideoScore:
     score: float
 
 
+def as_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """The pictures where they are, unless they lie backwards."""
+    return torch.from_numpy(np.ascontiguousarray(pictures))
+
+
 @torch.inference_mode()
-def p_fake_of_faces(model: FaceModel, faces: Sequence[np.ndarray]) -> np.ndarray:
+def p_fake_of_faces(
+    model: FaceModel, faces: Sequence[np.ndarray], to_tensor: Callable[[np.ndarray], torch.Tensor] = as_tensor
+) -> np.ndarray:
     """What one model says of some tracks, float32 (n,): a 3D model of their clips, the 2D model of their squares, all
     uint8 RGB (t, 256, 256, 3), of one length. The mean of a 3D model's probabilities for a clip and its mirror image;
-    the 2D model sees every frame once, the even ones mirrored. Raises ValueError where the pictures are fewer than the
-    model can take."""
+    the 2D model sees every frame once, the even ones mirrored. `to_tensor` may bring them to the model's device.
+    Raises ValueError where the pictures are fewer than the model can take."""
+    pictures = torch.stack([to_tensor(face) for face in faces]).to(model.device)  # where mirrors cost nothing, on a GPU
     if model.spec.is_3d:
-        clips = torch.from_numpy(np.stack(faces)).to(model.device)  # where mirrors cost nothing, if it is a GPU
-        return model.p_fake(with_mirrors(clips)).view(-1, 2).mean(dim=1).cpu().numpy()
-    squares = np.stack([even_mirrored(pictures) for pictures in faces])
-    return model.p_fake(torch.from_numpy(squares)).cpu().numpy()
+        return model.p_fake(with_mirrors(pictures)).view(-1, 2).mean(dim=1).cpu().numpy()
+    pictures[:, ::2] = pictures[:, ::2].flip(3)  # as `even_mirrored`; they are a copy
+    return model.p_fake(pictures).cpu().numpy()
 
 
 def with_mirrors(clips: torch.Tensor) -> torch.Tensor:

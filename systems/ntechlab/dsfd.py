@@ -6,8 +6,8 @@ Attributes are named as the published weights name their tensors. Frames are RGB
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet152
 from torchvision.ops import nms
 
-from engines.gpu import forbid_tf32, in_halves
+from engines.gpu import GpuThread, forbid_tf32, in_halves
 from engines.native import libraries
 from engines.native.winograd import on_winograd
 from runtime.errors import InputError
@@ -201,7 +201,7 @@ def best_boxes(bboxes: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor
 
 class DsfdDetector:
     """DSFD on a device, in fp32; the faces that it finds come best first. On a CPU that has what they need it runs on
-    our kernels, each call on one core. Raises as `load_dsfd` does."""
+    our kernels, each call on one core; on a GPU one thread drives it. Raises as `load_dsfd` does."""
 
     def __init__(self, path: str | os.PathLike, device: torch.device | str = "cpu"):
         self.device = torch.device(device)
@@ -211,7 +211,10 @@ class DsfdDetector:
         if self.device.type == "cpu" and libraries.why_not("winograd") is None:
             network = on_winograd(network, threads=1)
         self.network = network
+        self._call = GpuThread(self.device) if self.device.type == "cuda" else _at_once
         self._mean = torch.tensor(_BGR_MEAN, device=self.device).view(3, 1, 1)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the weights were loaded on another stream
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """Faces as inference finds them, in frames scaled to a longest side of 512. `frames` are uint8 RGB (h, w, 3).
@@ -224,7 +227,7 @@ class DsfdDetector:
         for _, group in itertools.groupby(frames, key=lambda frame: frame.shape):
             alike = list(group)
             for start in range(0, len(alike), _BATCH):
-                found += in_halves(self._detect_batch, alike[start : start + _BATCH], _REMEDY)
+                found += in_halves(partial(self._call, self._detect_batch), alike[start : start + _BATCH], _REMEDY)
         return found
 
     @torch.inference_mode()
@@ -244,7 +247,7 @@ class DsfdDetector:
     def detect_at_area(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """Faces as the training data's stage finds them, in frames scaled to an area of 512 x 512. Frames and errors as
         with `detect`. Boxes may be a pixel too long where a scaled side was rounded up, as in the published system."""
-        return [in_halves(self._detect_at_area, [frame], _REMEDY)[0] for frame in frames]
+        return [in_halves(partial(self._call, self._detect_at_area), [frame], _REMEDY)[0] for frame in frames]
 
     @torch.inference_mode()
     def _detect_at_area(self, frames: Sequence[np.ndarray]) -> list[Detections]:
@@ -276,3 +279,7 @@ class DsfdDetector:
                 )
             )
         return found
+
+
+def _at_once(function: Callable[..., list[Detections]], *args) -> list[Detections]:
+    return function(*args)
