@@ -48,7 +48,9 @@ def test_best_boxes():
 class OneFace(nn.Module):
     """Finds the face of the prior at the middle of the coarsest map, and notes what it was given."""
 
-    threads: set[int] = set()
+    def __init__(self):
+        super().__init__()
+        self.threads = set()
 
     def forward(self, images):
         self.images = images
