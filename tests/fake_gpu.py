@@ -14,7 +14,7 @@ _WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equa
 
 
 class NoWaiting(TorchDispatchMode):
-    """Fails where the host would have to wait for the GPU: a value is read, or something is copied to the CPU.
+    """Fails where the host would have to wait for the GPU: a value is read, or something is copied, there or back.
     `uploaded` are the types of what was copied to the GPU."""
 
     def __init__(self):
@@ -30,6 +30,8 @@ class NoWaiting(TorchDispatchMode):
             source = args[0] if name == "_to_copy" else args[1]
             assert not (source.device.type == "cuda" and target.device.type == "cpu"), "a copy to the host waits"
             if source.device.type == "cpu" and target.device.type == "cuda":
+                asked = (kwargs or {}).get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2])
+                assert asked, "a copy to the GPU that was not asked not to wait waits for all that it has to do"
                 self.uploaded.append(target.dtype)
         return result
 

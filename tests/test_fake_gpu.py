@@ -17,12 +17,16 @@ from faces.cuda_mtcnn import CudaNetworks
 from faces.face_detector import _pyramid
 from systems.medics.models import create_model
 from systems.medics.strategy import with_mirrors
+from systems.medics.task import MedicsTask
 from systems.ntechlab import cuda_classifier
 from systems.ntechlab.checkpoints import LoadedClassifier
 from systems.ntechlab.cuda_classifier import CudaClassifier
 from systems.ntechlab.models import HEIGHT, ROLES, WIDTH, create_network
+from systems.ntechlab.task import NtechlabTask
 from systems.seferbekov.loss import split_loss
 from systems.seferbekov.models import NETWORKS
+from systems.seferbekov.task import SeferbekovTask
+from systems.task import Step
 from tests.fake_gpu import GPU, NoWaiting, fake_gpu
 
 
@@ -47,6 +51,56 @@ def test_training_step(fake, network, dtype):
         loss = split_loss(logits, labels, weights={"BinaryCrossentropy": 1.0}, keep=keep, ohem_samples=2)
     assert logits.device == loss.total.device == loss.fake.device == GPU
     assert logits.dtype == dtype and loss.total.dtype == torch.float32 and loss.total.requires_grad
+
+
+def step(number: int) -> Step:
+    return Step(number=number, seed=1, rank=0, world_size=1, sum_over_ranks=lambda tensor: tensor)
+
+
+def assert_a_loss(task, network, batch):
+    """Of some steps: there, in fp32, and what was drawn for a batch goes there without waiting."""
+    for number in range(4):
+        with NoWaiting() as watched, torch.autocast("cuda", torch.float16):
+            losses = task.losses(network, batch, step(number))
+        assert losses.total.device == GPU and losses.total.dtype == torch.float32 and losses.total.requires_grad
+        assert all(part.device == GPU for part in losses.parts.values())
+    return watched
+
+
+def test_losses_of_seferbekov(fake):
+    task = SeferbekovTask.__new__(SeferbekovTask)
+    task._config = SimpleNamespace(losses={"BinaryCrossentropy": 1.0}, ohem_samples=2)
+    task._options = SimpleNamespace(only_changed_frames=True)
+    task._mean, task._std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    with GPU:
+        network = NETWORKS["DeepFakeClassifier"]("tf_efficientnet_b0_ns").train()
+        batch = {"image": torch.zeros(4, 3, 64, 64, dtype=torch.uint8), "label": torch.ones(4, 1)}
+        batch["valid"] = torch.ones(4, dtype=torch.bool)
+    assert_a_loss(task, network, batch)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_losses_of_ntechlab(fake, role):
+    task = NtechlabTask.__new__(NtechlabTask)
+    task._config = SimpleNamespace(role=role)
+    with GPU:
+        network = create_network(role, "tf_efficientnet_b0_ns").train()
+        batch = {name: torch.zeros(2, 7, 3, 64, 64) for name in ("real", "fake")}
+    assert assert_a_loss(task, network, batch).uploaded == [torch.float32]
+
+
+@pytest.mark.parametrize("mixup, cutmix", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("name", ["res10", "seresnext50"])
+def test_losses_of_the_medics(fake, name, mixup, cutmix):
+    task = MedicsTask.__new__(MedicsTask)
+    task._config = SimpleNamespace(mixup=mixup, cutmix=cutmix)
+    with GPU:
+        task._model = create_model(name).train()
+        shape = (4, 16, 112, 112, 3) if task._model.spec.is_3d else (4, 1, 256, 256, 3)
+        batch = {"clip": torch.zeros(shape, dtype=torch.uint8), "is_fake": torch.ones(4, dtype=torch.bool)}
+    task._spec = task._model.spec
+    watched = assert_a_loss(task, task._model, batch)
+    assert bool(watched.uploaded) == (mixup or cutmix or not task._spec.is_3d)
 
 
 def test_encoder_of_our_kernels(fake):
@@ -142,7 +196,7 @@ def test_networks_of_the_medics(fake, name, dtype):
         model = create_model(name).eval().requires_grad_(False)
     assert model.device == GPU
     with NoWaiting() as watched, torch.no_grad(), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-        clips = with_mirrors(clips.to(model.device))
+        clips = with_mirrors(clips.to(model.device, non_blocking=True))
         p_fake = model.p_fake(clips)
     assert p_fake.device == GPU and p_fake.dtype == torch.float32 and p_fake.shape == (2,)
     assert watched.uploaded == [torch.uint8]

@@ -107,7 +107,7 @@ def permute_channels(batch: torch.Tensor, permutations: np.ndarray) -> torch.Ten
     Of normalised ones, as each channel has a mean of its own.
     """
     rows = torch.arange(len(batch), device=batch.device)[:, None]
-    return batch[rows, torch.from_numpy(permutations).to(batch.device)]
+    return batch[rows, torch.from_numpy(permutations).to(batch.device, non_blocking=True)]
 
 
 def draw_permutation(generator: np.random.Generator) -> np.ndarray:

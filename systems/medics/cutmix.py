@@ -58,7 +58,7 @@ def mix_batch(batch: torch.Tensor, mix: Mix) -> torch.Tensor:
     """
     if mix.boxes is None:
         lam = _shares(mix, batch).view(-1, *[1] * (batch.ndim - 1))
-        return lam * batch + (1 - lam) * batch[torch.from_numpy(mix.sources).to(batch.device)]
+        return lam * batch + (1 - lam) * batch[_sources(mix, batch)]
     mixed = batch.clone()
     for sample, (source, box) in enumerate(zip(mix.sources, mix.boxes, strict=True)):
         inside = (slice(None), *(slice(int(start), int(end)) for start, end in box))
@@ -79,10 +79,14 @@ def mixed_binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, mix: 
 
 def _mixed(loss: Callable[..., torch.Tensor], logits: torch.Tensor, labels: torch.Tensor, mix: Mix) -> torch.Tensor:
     own = loss(logits, labels, reduction="none")
-    other = loss(logits, labels[torch.from_numpy(mix.sources).to(labels.device)], reduction="none")
+    other = loss(logits, labels[_sources(mix, labels)], reduction="none")
     lam = _shares(mix, own)
     return (lam * own + (1 - lam) * other).mean()
 
 
 def _shares(mix: Mix, like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(mix.lam).to(device=like.device, dtype=like.dtype)
+    return torch.from_numpy(mix.lam).to(device=like.device, dtype=like.dtype, non_blocking=True)
+
+
+def _sources(mix: Mix, like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(mix.sources).to(like.device, non_blocking=True)

@@ -128,7 +128,7 @@ class NtechlabTask:
         real, fake = batch["real"], batch["fake"]
         pairs, frames = real.shape[:2]
         mix, count = (mix_clips, pairs) if self._config.role == "seq" else (mix_frames, pairs * frames)
-        images, targets = mix(real, fake, draw_shares(count, step.generator()).to(real.device))
+        images, targets = mix(real, fake, draw_shares(count, step.generator()).to(real.device, non_blocking=True))
         return Losses(total=mixup_loss(network(images), targets), parts={})
 
     def p_fake(self, network: nn.Module, batch: dict[str, Any]) -> torch.Tensor:

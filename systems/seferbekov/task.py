@@ -220,7 +220,7 @@ class SeferbekovTask:
 
     def _inputs(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 RGB (n, 3, size, size) to normalised fp32, channels last."""
-        self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
+        self._mean, self._std = (each.to(images.device, non_blocking=True) for each in (self._mean, self._std))
         return (images.contiguous(memory_format=torch.channels_last).float() - self._mean) / self._std
 
     def pictures(self, batch: dict[str, Any]) -> torch.Tensor:
