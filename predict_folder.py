@@ -374,7 +374,8 @@ def _people(result: VideoResult, predictor: Predictor, args: argparse.Namespace)
 
 def build_pipeline(
     args: argparse.Namespace, ranks: Ranks, predictor: Predictor, device: torch.device, precision: str, engine: str
-) -> Pipeline:
+) -> tuple[Pipeline, str | None]:
+    """The pipeline, and what finds faces in it."""
     cores = max(1, available_cores() // ranks.local_world_size)
     workers = args.workers or cores
     memory = default_budget(ranks.local_world_size, on_gpu=device.type == "cuda")
@@ -393,15 +394,16 @@ def build_pipeline(
         failures_are_told("end what else runs on it, or use fewer --models or another --device"),
     ):
         opened = predictor.open(((name, checkpoint_path(args.weights_dir, name)) for name in bar), machine)
-    return Pipeline(opened.sampler, opened.models, verdict_of(predictor, args.models, args.strategy), workers=workers)
+    verdict = verdict_of(predictor, args.models, args.strategy)
+    return Pipeline(opened.sampler, opened.models, verdict, workers=workers), opened.detector
 
 
 def build_run(
     args: argparse.Namespace, ranks: Ranks, predictor: Predictor, device: torch.device, precision: str, engine: str
 ) -> Run:
     """What scores videos, and tells of each what was read, and with what."""
-    pipeline = build_pipeline(args, ranks, predictor, device, precision, engine)
-    environment = machine_facts(device)
+    pipeline, detector = build_pipeline(args, ranks, predictor, device, precision, engine)
+    environment = {**machine_facts(device), "detector": detector}
     return lambda videos: recorded(pipeline.run, videos, environment)
 
 

@@ -72,7 +72,7 @@ def plan_rerun(case: Case, places: Places) -> Plan:
         notes.append(f"it was scored on {device[:40]}, which is not here: the CPU does it")
         flags["batch_size"] = None
     flags["device"] = here.type
-    if engine in usable_engines(here):
+    if here.type == device and engine in usable_engines(here):  # one of the same name on another runs other systems
         flags["engine"] = engine
     else:
         notes.append(f"engine {engine[:40]} can't be had here: the best that can does it")

@@ -89,10 +89,16 @@ def _page(results: Sequence[VideoResult], settings: dict, how: HowScored) -> str
         verdict=html_text(how.verdict),
         precision=html_text(settings["precision"]),
         engine=html_text(f"{settings['engine']} on {settings['device']}"),
+        detector=html_text(", ".join(sorted({_detector_of(result) for result in results})) or "nothing"),
         frames=html_text(how.frames),
         date=html_text(datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")),
         rows=_ROWS,
     )
+
+
+def _detector_of(result: VideoResult) -> str:
+    """As it was told when the video was scored."""
+    return f"{result.environment.get('detector') or 'a detector that was not recorded'!s:.80}"
 
 
 def _video(

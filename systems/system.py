@@ -29,10 +29,12 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A system made ready."""
+    """A system made ready. `detector`: what finds its faces, and on which engine, in words; None where it does not
+    say."""
 
     sampler: Sampler
     models: Models
+    detector: str | None = None
 
 
 class Predictor(Protocol):

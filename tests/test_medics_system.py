@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import predict_folder
+from engines.choice import choose_engine
+from faces import face_detector
 from faces.video import iter_frames
 from inference.opening import engine_of
 from systems.medics.clips import cut_face
@@ -146,6 +148,8 @@ def test_report(finished):
     assert (
         "the mean over the faces of each model, then over the models" in page and CLIPS in page and "late.mp4" in page
     )
+    detector = choose_engine("auto", torch.device("cpu"), face_detector.ENGINES)
+    assert f"<dt>Faces found by</dt><dd>mtcnn on {detector}</dd>" in page
 
 
 def test_what_is_done_is_not_done_again(finished, weights, capsys, monkeypatch):

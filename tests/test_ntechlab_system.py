@@ -103,6 +103,11 @@ def finished(folder, weights, detections, tmp_path_factory):
     return output
 
 
+def test_report_tells_what_found_the_faces(finished):
+    page = finished.with_name("report.html").read_text()
+    assert "<dt>Faces found by</dt><dd>recorded detections</dd>" in page
+
+
 def faces_of(finished, video):
     return [row for row in rows_of(finished.with_name("faces.csv")) if row["video"] == video]
 

@@ -82,6 +82,7 @@ def test_the_case_of_a_prediction(finished):
     assert face.stream["codec"] == "h264" and face.stream["colour_read_as"] == "BT.601, limited range"
     assert case.repeat["engine"] == "torch" and case.repeat["models"] == MODELS and case.repeat["frames_per_video"] == 4
     assert list(case.environments) == [face.environment] and case.settings["models"][0][0] == "first"
+    assert case.environments[face.environment]["detector"] == "mtcnn on torch"
     assert {file.what for file in case.run.outputs} == {
         "--output",
         "summary of --output",
@@ -361,6 +362,9 @@ def test_what_can_not_be_had_here(finished, monkeypatch):
     plan = case_rerun.plan_rerun(case, case_check.Places(case=""))
     assert plan.tolerance == 0.01 and len(plan.notes) == 2
     assert "--device=cpu" in plan.flags and not any(flag.startswith(("--engine", "--precision")) for flag in plan.flags)
+    # of one name there are engines for both, and not for the same systems
+    monkeypatch.setattr(case_rerun, "usable_engines", lambda device: ["native", "torch"])
+    assert case_rerun.plan_rerun(case, case_check.Places(case="")) == plan
 
 
 def test_which_videos_are_chosen(finished):

@@ -78,8 +78,9 @@ class MedicsPredictor:
     def open(self, checkpoints: Iterable[tuple[str, str]], machine: Machine) -> Opened:
         models = {place: load_model(model_of(name, path), path) for place, (name, path) in enumerate(checkpoints)}
         specs = {place: model.spec for place, model in models.items()}
-        sampler = ClipSampler(models=specs, detect=_detector(machine, self._settings), settings=self._settings)
-        return Opened(sampler=sampler, models=ClipModels(models, machine))
+        detect, engine = _detector(machine, self._settings)
+        sampler = ClipSampler(models=specs, detect=detect, settings=self._settings)
+        return Opened(sampler=sampler, models=ClipModels(models, machine), detector=f"mtcnn on {engine}")
 
     def verdict(self, models: Sequence[str]) -> GiveVerdict:
         places = range(len(models))
@@ -171,8 +172,9 @@ def _read(file: str) -> dict:
     return content
 
 
-def _detector(machine: Machine, settings: Settings) -> Callable:
-    """MTCNN with the thresholds of each attempt, its faces in the order in which the network gives them."""
+def _detector(machine: Machine, settings: Settings) -> tuple[Callable, str]:
+    """MTCNN with the thresholds of each attempt, its faces in the order in which the network gives them, and its
+    engine."""
     detectors = {
         attempt.thresholds: FacenetDetector(
             thresholds=attempt.thresholds,
@@ -190,7 +192,7 @@ def _detector(machine: Machine, settings: Settings) -> Callable:
         found = detectors[thresholds].detect(images)
         return [Detections(boxes=faces.bboxes, probabilities=faces.scores) for faces in found]
 
-    return detect
+    return detect, next(iter(detectors.values())).engine
 
 
 def predictor(given: Mapping[str, Any], weights_dir: str) -> MedicsPredictor:

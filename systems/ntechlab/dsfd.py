@@ -208,8 +208,9 @@ class DsfdDetector:
         if self.device.type == "cuda":
             forbid_tf32()
         network: nn.Module = load_dsfd(path).to(self.device)
+        self.engine = "torch"
         if self.device.type == "cpu" and libraries.why_not("winograd") is None:
-            network = on_winograd(network, threads=1)
+            network, self.engine = on_winograd(network, threads=1), "avx512"
         self.network = network
         self._call = GpuThread(self.device) if self.device.type == "cuda" else _at_once
         self._mean = torch.tensor(_BGR_MEAN, device=self.device).view(3, 1, 1)

@@ -99,7 +99,7 @@ class NtechlabPredictor:
             if role in places:
                 raise InputError(f"--models: {name} is a second model of role {role}; give one for each of {_roles()}")
             places[role] = number
-        detect, most = self._ready(machine)
+        detect, most, detector = self._ready(machine)
         sampler = TrackSampler(
             places,
             detect=detect,
@@ -107,18 +107,19 @@ class NtechlabPredictor:
             memory=machine.memory,
             recorded=read_recorded_detections(self._detections) if self._detections else None,
         )
-        return Opened(sampler=sampler, models=TrackModels(classifiers, machine))
+        return Opened(sampler=sampler, models=TrackModels(classifiers, machine), detector=detector)
 
-    def _ready(self, machine: Machine) -> tuple[Callable[[Sequence[np.ndarray]], list[Detections]], int]:
-        """What finds faces, and how many frames it wants at a time."""
+    def _ready(self, machine: Machine) -> tuple[Callable[[Sequence[np.ndarray]], list[Detections]], int, str]:
+        """What finds faces, how many frames it wants at a time, and its name and engine."""
         if self._detections:
-            return lambda frames: [], 1
+            return lambda frames: [], 1, "recorded detections"
         if self._detector.name == "dsfd":
-            return DsfdDetector(self._detector.dsfd, machine.device).detect, _DSFD_BATCH
+            dsfd = DsfdDetector(self._detector.dsfd, machine.device)
+            return dsfd.detect, _DSFD_BATCH, f"dsfd on {dsfd.engine}"
         found = FacenetDetector(
             thresholds=MTCNN_THRESHOLDS, device=machine.device, engine="auto", threads=machine.workers
         )
-        return found.detect, found.best_batch
+        return found.detect, found.best_batch, f"mtcnn on {found.engine}"
 
     def verdict(self, models: Sequence[str]) -> GiveVerdict:
         def verdict(faces: Sequence[ScoredFace]) -> Verdict:

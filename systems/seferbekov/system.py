@@ -138,7 +138,7 @@ class SeferbekovPredictor:
         sampler = FaceSampler(
             extractor, max_faces=self._max_faces, spread_faces=self._spread_faces, by_track=self._by_track
         )
-        return Opened(sampler=sampler, models=FaceModels(ensemble))
+        return Opened(sampler=sampler, models=FaceModels(ensemble), detector=f"mtcnn on {detector.engine}")
 
     def _frames(self, path: str) -> VideoFrames:
         """The frames of a video that are looked at."""
