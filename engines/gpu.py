@@ -13,6 +13,8 @@ from runtime.errors import DeviceError
 
 T, Item = TypeVar("T"), TypeVar("Item")
 _WORKER_BYTES = 1600 * 10**6  # of a GPU's memory, for a process with a detector: context, libraries, activations
+_NO_MEMORY = ("out of memory", "_ALLOC_FAILED")
+_BROKEN = ("CUDA error", "cuDNN error", "CUDNN_STATUS")
 _MOST_WORKERS = 8  # one GPU has nothing to do for more
 
 
@@ -60,13 +62,15 @@ class Graph:
 
 class Lane:
     """Where graphs of one GPU run one after another: their stream, the memory that they share, and whose turn it is to
-    give it work. On a CPU there are no streams."""
+    give it work. On a CPU there are no streams. `full`: memory did not suffice for one of its graphs, and what that one
+    took stays as long as the others, so that there are to be none."""
 
     def __init__(self, device: torch.device):
         on_gpu = device.type == "cuda"
         self.stream = torch.cuda.Stream(device) if on_gpu else None
         self.pool = torch.cuda.graph_pool_handle() if on_gpu else None
         self.turn = threading.Lock()
+        self.full = False
 
 
 class HostCopy:
@@ -103,19 +107,33 @@ def staged(shape: Sequence[int], device: torch.device, dtype: torch.dtype = torc
     return torch.empty(*shape, dtype=dtype, pin_memory=device.type == "cuda")
 
 
+def is_no_memory(error: BaseException) -> bool:
+    """Whether it says that a GPU's memory does not suffice. PyTorch's allocator has an error for it; cuBLAS, a graph's
+    beginning and pinned memory have others."""
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether it says that a GPU failed."""
+    told = isinstance(error, RuntimeError) and any(text in str(error) for text in _BROKEN)
+    return told or isinstance(error, torch.AcceleratorError)
+
+
 @contextlib.contextmanager
 def failures_are_told(remedy: str) -> Iterator[None]:
     """Raises DeviceError, with the remedy, where the GPU has too little memory, and where it fails. A failure stays:
     every later call would meet it too."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(f"the GPU has too little free memory: {remedy}") from error
-    except torch.AcceleratorError as error:
-        first = str(error).splitlines()[0]
-        raise DeviceError(
-            f"the GPU failed ({first}): what is finished is kept; run the same command again, and check nvidia-smi"
-        ) from error
+    except RuntimeError as error:
+        if is_no_memory(error):
+            raise DeviceError(f"the GPU has too little free memory: {remedy}") from error
+        if is_broken(error):
+            first = str(error).splitlines()[0]
+            raise DeviceError(
+                f"the GPU failed ({first}): what is finished is kept; run the same command again, and check nvidia-smi"
+            ) from error
+        raise
 
 
 def in_halves(work: Callable[[Sequence[Item]], list[T]], items: Sequence[Item], remedy: str) -> list[T]:
@@ -126,8 +144,8 @@ def in_halves(work: Callable[[Sequence[Item]], list[T]], items: Sequence[Item], 
     with failures_are_told(remedy):
         try:
             return work(items)
-        except torch.OutOfMemoryError:
-            if len(items) < 2:
+        except RuntimeError as error:
+            if len(items) < 2 or not is_no_memory(error):
                 raise
     # not in the handler, whose traceback keeps what was allocated
     if torch.cuda.is_available():

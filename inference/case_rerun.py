@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from engines import onnxruntime_engine
 from engines.choice import usable_engines
 from inference.case import WEIGHTS, Case, CaseVideo, read_case
 from inference.case_check import Check, Places, path_in
@@ -72,7 +73,8 @@ def plan_rerun(case: Case, places: Places) -> Plan:
         notes.append(f"it was scored on {device[:40]}, which is not here: the CPU does it")
         flags["batch_size"] = None
     flags["device"] = here.type
-    if here.type == device and engine in usable_engines(here):  # one of the same name on another runs other systems
+    usable = usable_engines(here) + ([] if onnxruntime_engine.why_not(here) else ["onnxruntime"])
+    if here.type == device and engine in usable:  # one of the same name on another runs other systems
         flags["engine"] = engine
     else:
         notes.append(f"engine {engine[:40]} can't be had here: the best that can does it")

@@ -96,6 +96,12 @@ def test_halves():
 @pytest.mark.parametrize(
     "error, line",
     [
+        (torch.AcceleratorError("CUDA error: out of memory\nmore"), "the GPU has too little free memory: use less"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+            "the GPU has too little free memory: use",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "the GPU failed .cuDNN error: CUDNN_STATUS_EX"),
         (torch.OutOfMemoryError("CUDA out of memory"), "the GPU has too little free memory: use less"),
         (torch.AcceleratorError("CUDA error: unspecified launch failure\nmore"), "the GPU failed .CUDA error: unspec"),
     ],

@@ -1,5 +1,6 @@
 """The Medics' inference: settings, detection attempts, tracks, pictures and scores, worked out by hand."""
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -197,9 +198,12 @@ def test_pictures_go_to_a_gpu_once(monkeypatch):
         assert (to_gpu(np.full((10, 10), value, np.uint8)).numpy() == value).all()
     large = np.full((100, 10), 99, np.uint8)  # more than is to stay: alone
     assert to_gpu(large) is to_gpu(large) and sent == [0, 1, 2, 0, *range(3, 40), 99]
-    to_gpu.clear()
-    to_gpu(large)
+    assert to_gpu.clear() and not to_gpu.clear()
+    there = weakref.ref(to_gpu(large))
     assert sent[-2:] == [99, 99]
+    del large
+    to_gpu(arrays[0])
+    assert there() is None and to_gpu._bytes == 100  # what nobody waits for any more does not stay
     on_cpu = uploads.Uploads(torch.device("cpu"))
     assert on_cpu(arrays[1]).data_ptr() == arrays[1].ctypes.data
     assert on_cpu(arrays[1][:, ::-1]).shape == (10, 10)
@@ -225,6 +229,16 @@ def test_little_memory_of_a_gpu(monkeypatch):
     most = 0
     with pytest.raises(DeviceError, match="too little free memory: give a smaller --batch-size"):
         models.score((0, 1), faces)
+    kept = [True]
+
+    def fits_alone(model, faces, to_tensor):
+        if kept:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return np.float32([face.mean() for face in faces])
+
+    monkeypatch.setattr(clip_models, "p_fake_of_faces", fits_alone)
+    monkeypatch.setattr(models._uploads, "clear", lambda: bool(kept and kept.pop()))
+    assert models.score((0, 1), faces[3:4]).tolist() == [[3]]  # once the pictures that stayed are gone
 
 
 def test_scores():

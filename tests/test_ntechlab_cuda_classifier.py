@@ -45,12 +45,10 @@ def expected(networks, images):
 
 @pytest.fixture(scope="module")
 def build(networks):
-    lane = Lane(CPU)
-
     def build(role, **kwargs):
         loaded = LoadedClassifier(network=copy.deepcopy(networks[role]), role=role, encoder="tf_efficientnet_b0_ns")
-        kwargs = {"dtype": torch.float32, "count": COUNT, "record": HostGraph, **kwargs}
-        return CudaClassifier(loaded, device=CPU, lane=lane, **kwargs)
+        kwargs = {"dtype": torch.float32, "count": COUNT, "lane": Lane(CPU), "record": HostGraph, **kwargs}
+        return CudaClassifier(loaded, device=CPU, **kwargs)
 
     return build
 
@@ -110,7 +108,8 @@ def test_on_our_kernels(build, images, expected, tmp_path):
 
 def test_two_threads_and_models_at_once(build, images, expected):
     """Each gets the scores of its own samples, though those of a model have their results in the same place."""
-    classifiers = {role: build(role) for role in ("re", "large_crop")}
+    lane = Lane(CPU)
+    classifiers = {role: build(role, lane=lane) for role in ("re", "large_crop")}
     asked = [(role, place) for role in classifiers for place in range(COUNT)] * 4
 
     def score(given):
@@ -124,7 +123,8 @@ def test_two_threads_and_models_at_once(build, images, expected):
 def test_what_is_built_for_a_gpu(monkeypatch, networks):
     """Our kernels in fp16 alone, one lane for all models, two batches at a time."""
     made = []
-    monkeypatch.setattr(track_models, "Lane", lambda device: "lane")
+    lane = Lane(CPU)
+    monkeypatch.setattr(track_models, "Lane", lambda device: lane)
     monkeypatch.setattr(track_models, "forbid_tf32", lambda: None)
     monkeypatch.setattr(track_models, "KernelSteps", lambda device: "kernels")
     monkeypatch.setattr(track_models, "CudaClassifier", lambda loaded, **kwargs: made.append(kwargs))
@@ -145,7 +145,7 @@ def test_what_is_built_for_a_gpu(monkeypatch, networks):
         )
         models = TrackModels(loaded, machine)
         assert (models.lanes, models.group, models.batch_size) == (2, 1, 32)
-        wanted = {"dtype": DTYPES[precision], "count": 32, "steps": steps, "lane": "lane", "device": machine.device}
+        wanted = {"dtype": DTYPES[precision], "count": 32, "steps": steps, "lane": lane, "device": machine.device}
         assert made == [wanted] * 3
         made.clear()
 
@@ -157,6 +157,31 @@ def test_no_memory_for_a_graph(build, images, expected):
     classifier = build("seq", record=record)
     assert classifier._graph is None and classifier._images is None
     np.testing.assert_allclose(classifier(images["seq"]), expected["seq"], atol=2e-5)
+
+
+def test_a_lane_whose_memory_did_not_suffice(build, networks, images, expected, monkeypatch):
+    """What a failed recording took stays as long as the others' graphs: there are none then, nor are more recorded."""
+    lane, recorded = Lane(CPU), []
+
+    def record(function, *rest):
+        recorded.append(function)
+        if len(recorded) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return HostGraph(function, *rest)
+
+    def ready(self, loaded, machine, count):
+        return build(loaded.role, lane=lane, count=count, record=record)
+
+    monkeypatch.setattr(track_models, "Lane", lambda device: lane)
+    monkeypatch.setattr(track_models.TrackModels, "_ready", ready)
+    loaded = [LoadedClassifier(network=network, role=role, encoder="b0") for role, network in networks.items()]
+    machine = Machine(
+        device=CPU, precision="fp32", engine="torch", workers=1, lanes=1, memory=MemoryBudget(2**30), batch_size=COUNT
+    )
+    models = TrackModels(loaded, machine)
+    assert len(recorded) == 2 and all(classifier._graph is None for classifier in models._probabilities)
+    for kind, role in enumerate(("large_crop", "re")):
+        np.testing.assert_allclose(models.score(kind, list(images[role])), expected[role], atol=2e-5)
 
 
 def test_memory_runs_out(build, images, expected, monkeypatch):

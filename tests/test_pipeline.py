@@ -158,12 +158,12 @@ def test_other_videos_do_not_change_a_score(face_video, weights_dir):
 def test_failing_model_fails_its_videos_only():
     def sometimes(images):
         if (images == 11).any():
-            raise RuntimeError("CUDA out of memory")
+            raise RuntimeError("a defect of it")
         return logits(images)
 
     results = run(make(sometimes, batch_size=1), ["2x1", "2x2", "1x2"])
     assert [results[name].status for name in ("2x1", "2x2", "1x2")] == [OK, FAILED, OK]
-    assert "CUDA out of memory" in results["2x2"].error
+    assert "a defect of it" in results["2x2"].error
 
 
 def test_score_that_is_no_number():

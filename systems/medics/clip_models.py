@@ -8,7 +8,7 @@ from torch import nn
 
 from engines import openvino_engine
 from engines.device import DTYPES
-from engines.gpu import forbid_tf32, in_halves
+from engines.gpu import forbid_tf32, in_halves, is_no_memory
 from engines.native.libraries import processor_has
 from engines.native.winograd import on_winograd
 from systems.medics.models import FaceModel, ModelSpec
@@ -68,9 +68,13 @@ class ClipModels:
         def probabilities(faces: Sequence[np.ndarray]) -> list[float]:
             try:
                 return list(p_fake_of_faces(model, faces, self._uploads))
-            except torch.OutOfMemoryError:
-                self._uploads.clear()
-                raise
+            except RuntimeError as error:
+                if not is_no_memory(error) or not self._uploads.clear():
+                    raise
+            # not in the handler, whose traceback keeps what was allocated
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return list(p_fake_of_faces(model, faces, self._uploads))
 
         with torch.inference_mode(), autocast:
             return np.float32(in_halves(probabilities, batch, _REMEDY))[:, None]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from engines.fold import fold_batch_norms
-from engines.gpu import Graph, HostCopy, Lane, in_halves, staged, working_on
+from engines.gpu import Graph, HostCopy, Lane, in_halves, is_no_memory, staged, working_on
 from engines.native.cuda_encoder import CudaEncoder, Steps
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.ntechlab.checkpoints import LoadedClassifier
@@ -67,13 +67,14 @@ class CudaClassifier:
             torch.cuda.synchronize(device)  # the weights were loaded on another stream
         self._images: torch.Tensor | None = None
         self._graph: Graph | None = None
-        with contextlib.suppress(torch.OutOfMemoryError), working_on(device, lane.stream):
-            self._images = torch.zeros(count, length, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            self._graph = record(partial(self._forward, self._images), lane.stream, lane.pool)
+        if not lane.full:
+            with contextlib.suppress(torch.OutOfMemoryError), working_on(device, lane.stream):
+                self._images = torch.zeros(count, length, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                self._graph = record(partial(self._forward, self._images), lane.stream, lane.pool)
         if self._graph is None:
-            self._give_up_graph()
+            self.give_up_graph()
 
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Raises DeviceError where a GPU has too little memory for one sample, or fails."""
@@ -89,8 +90,9 @@ class CudaClassifier:
             else:
                 try:
                     found = HostCopy(self._replay(batch))
-                except torch.OutOfMemoryError:
-                    self._give_up_graph()
+                except RuntimeError as error:
+                    if is_no_memory(error):
+                        self.give_up_graph()
                     raise
         return list(found.read().numpy())
 
@@ -99,7 +101,9 @@ class CudaClassifier:
         self._graph.replay()
         return self._graph.result[: len(batch)]
 
-    def _give_up_graph(self) -> None:
+    def give_up_graph(self) -> None:
+        """Work without it from now on, as all of the lane should: `full` says so."""
+        self._lane.full = True
         self._graph = self._images = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

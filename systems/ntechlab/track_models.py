@@ -42,6 +42,9 @@ class TrackModels:
         self._probabilities = [
             self._ready(each, machine, count) for each, count in zip(classifiers, self._at_a_time, strict=True)
         ]
+        if self._lane.full:
+            for classifier in self._probabilities:
+                classifier.give_up_graph()
 
     def kind(self, sample: Sample) -> Hashable:
         """The model that it is for."""

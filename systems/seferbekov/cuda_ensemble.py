@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engines.gpu import Graph, HostCopy, staged, working_on
+from engines.gpu import Graph, HostCopy, is_no_memory, staged, working_on
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.seferbekov.ensemble import Ensemble, Images, Model
 
@@ -67,8 +67,9 @@ class CudaEnsemble(Ensemble):
                 return np.stack(rows, axis=1)
             try:
                 logits = self._replay(batches, count)
-            except torch.OutOfMemoryError:
-                self._give_up_graphs()
+            except RuntimeError as error:
+                if is_no_memory(error):
+                    self._give_up_graphs()
                 raise
         # the other thread gives the GPU its batch before this one is done
         return logits.read().numpy()
