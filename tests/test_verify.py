@@ -367,6 +367,16 @@ def test_what_can_not_be_had_here(finished, monkeypatch):
     assert case_rerun.plan_rerun(case, case_check.Places(case="")) == plan
 
 
+@pytest.mark.parametrize("reason, chosen", [(None, True), ("it is not installed", False)])
+def test_a_case_by_onnx_runtime(finished, monkeypatch, reason, chosen):
+    """Which is among those that can be had where it is, though "auto" never takes it."""
+    case = read_case(finished / "out" / "s.case.json")
+    case.repeat.update({"device": "cpu", "engine": "onnxruntime"})
+    monkeypatch.setattr(case_rerun.onnxruntime_engine, "why_not", lambda device: reason)
+    plan = case_rerun.plan_rerun(case, case_check.Places(case=str(finished / "out")))
+    assert ("--engine=onnxruntime" in plan.flags) == chosen and (not plan.notes) == chosen
+
+
 def test_which_videos_are_chosen(finished):
     """By seed and name alone, whatever else is there; of those that could be read."""
     case = read_case(finished / "out" / "s.case.json")
