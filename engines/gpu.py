@@ -110,7 +110,8 @@ def staged(shape: Sequence[int], device: torch.device, dtype: torch.dtype = torc
 def is_no_memory(error: BaseException) -> bool:
     """Whether it says that a GPU's memory does not suffice. PyTorch's allocator has an error for it; cuBLAS, a graph's
     beginning and pinned memory have others."""
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    told = isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    return told or isinstance(error, torch.OutOfMemoryError)
 
 
 def is_broken(error: BaseException) -> bool:

@@ -41,8 +41,8 @@ class Predictor(Protocol):
     """A system with a user's options for a prediction by it.
 
     `how` tells a person; `frames_per_video` is how many frames are to be looked at, None where a video's
-    own length decides; `follows_faces`: whether a sample's
-    track is a person through time, rather than a face in its frame.
+    own length decides; `follows_faces`: whether a sample's track is a person through time, rather than a face in its
+    frame.
     """
 
     how: HowScored

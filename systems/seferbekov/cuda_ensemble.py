@@ -1,7 +1,6 @@
 """Several models on one GPU: images go there once for all of them, and each model is one CUDA graph."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engines.gpu import Graph, HostCopy, is_no_memory, staged, working_on
+from engines.gpu import Graph, HostCopy, Lane, is_no_memory, staged, working_on
 from systems.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from systems.seferbekov.ensemble import Ensemble, Images, Model
 
@@ -37,31 +36,30 @@ class CudaEnsemble(Ensemble):
     ):
         super().__init__(models, batch_size=batch_size, lanes=2)  # one batch is made ready while another is computed
         self._device = device
-        self._driving = threading.Lock()
         self._mean, self._std = (torch.tensor(values, device=device) for values in (IMAGENET_MEAN, IMAGENET_STD))
         self._inputs: dict[int, torch.Tensor] = {}
         self._graphs: list[Graph] = []
-        self._stream, lanes = None, [(None, None)]
-        if device.type == "cuda":
-            lanes = [(torch.cuda.Stream(device), torch.cuda.graph_pool_handle()) for _ in range(_AT_A_TIME)]
-            self._stream = lanes[0][0]
+        on_gpu = device.type == "cuda"
+        # one batch goes through all of them at a time: the first one's turn and stream are those of the whole
+        self._lanes = [Lane(device) for _ in range(_AT_A_TIME if on_gpu else 1)]
+        if on_gpu:
             torch.cuda.synchronize(device)  # the weights were loaded on another stream
-        self._streams = [stream for stream, _ in lanes]
-        with contextlib.suppress(torch.OutOfMemoryError), working_on(device, self._stream):
+        with contextlib.suppress(torch.OutOfMemoryError), working_on(device, self._lanes[0].stream):
             for size in self.sizes:
                 x = torch.zeros(batch_size, 3, size, size, dtype=dtype, device=device)
                 self._inputs[size] = x.contiguous(memory_format=torch.channels_last)
-            if device.type == "cuda":
+            if on_gpu:
                 torch.cuda.synchronize(device)  # the inputs were made on one of the streams
             for number, (model, module) in enumerate(zip(self.models, modules, strict=True)):
+                lane = self._lanes[number % len(self._lanes)]
                 forward = partial(_logits_of, module, self._inputs[model.size], autocast)
-                self._graphs.append(record(forward, *lanes[number % len(lanes)]))
+                self._graphs.append(record(forward, lane.stream, lane.pool))
         if len(self._graphs) < len(self.models):
             self._give_up_graphs()
 
     def _logits(self, images: Images, count: int) -> np.ndarray:
         batches = {size: self._staged(images[size], size) for size in self.sizes}
-        with self._driving, working_on(self._device, self._stream):
+        with self._lanes[0].turn, working_on(self._device, self._lanes[0].stream):
             if not self._graphs:
                 rows = [model.logits(np.stack(images[model.size])) for model in self.models]
                 return np.stack(rows, axis=1)
@@ -75,16 +73,17 @@ class CudaEnsemble(Ensemble):
         return logits.read().numpy()
 
     def _replay(self, batches: dict[int, torch.Tensor], count: int) -> HostCopy:
+        first, *others = (lane.stream for lane in self._lanes)
         for size, batch in batches.items():
             x = batch.to(self._device, non_blocking=True)
             self._inputs[size][:count] = ((x.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
-        for stream in self._streams[1:]:
-            stream.wait_stream(self._stream)
+        for stream in others:
+            stream.wait_stream(first)
         for number, graph in enumerate(self._graphs):
-            with torch.cuda.stream(self._streams[number % len(self._streams)]):
+            with torch.cuda.stream(self._lanes[number % len(self._lanes)].stream):
                 graph.replay()
-        for stream in self._streams[1:]:
-            self._stream.wait_stream(stream)
+        for stream in others:
+            first.wait_stream(stream)
         return HostCopy(torch.stack([graph.result[:count] for graph in self._graphs], dim=1))
 
     def _staged(self, images: Sequence[np.ndarray], size: int) -> torch.Tensor:
